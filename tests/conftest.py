@@ -1,0 +1,54 @@
+"""What tests share."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real clips and annotations, named by VIDSAMPLER_TEST_DATA."""
+    folder = os.environ.get("VIDSAMPLER_TEST_DATA")
+    if not folder:
+        pytest.skip("VIDSAMPLER_TEST_DATA is not set")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def real_clips(test_data: Path) -> list[Path]:
+    """All real clips."""
+    with (test_data / "clips" / "captions.csv").open() as file:
+        names = {row["video"] for row in csv.DictReader(file)}
+    clips = sorted(test_data / "clips" / name for name in names)
+    assert len(clips) == 157
+    return clips
+
+
+@pytest.fixture
+def as_nobody() -> Callable[[Path], str]:
+    """Opens a video as another user than root; gives the error's code or ``ok``."""
+
+    def run(path: Path) -> str:
+        for folder in path.parents:
+            if folder.stat().st_uid == os.geteuid() and "pytest" in str(folder):
+                folder.chmod(0o755)
+        code = (
+            "import os, sys\n"
+            "from vidsampler.video import Video\n"
+            "from vidsampler.errors import InputError\n"
+            "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+            "try:\n    Video(sys.argv[1]); print('ok')\n"
+            "except InputError as error:\n    print(error.code)\n"
+        )
+        return subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True
+        ).stdout
+
+    return run

@@ -1,0 +1,71 @@
+"""Pictures as files: coding with Pillow, written under a temporary name and renamed."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from vidsampler.errors import UsageError, VidsamplerError
+
+FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
+
+
+def encode_image(rgb: npt.NDArray[np.uint8], format: str = "JPEG", quality: int = 95) -> bytes:
+    """Codes a picture.
+
+    Args:
+        rgb: (H, W, 3) uint8.
+        format: JPEG, PNG or WEBP.
+        quality: 1 to 100, for JPEG and WEBP.
+    """
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(rgb).save(buffer, format, quality=quality)
+    return buffer.getvalue()
+
+
+def image_format(path: Path) -> str:
+    """The format that a file's ending names.
+
+    Raises:
+        UsageError: another ending.
+    """
+    try:
+        return FORMATS[path.suffix.lower()]
+    except KeyError:
+        raise UsageError(
+            f"{path}: pictures are written as {', '.join(FORMATS)}",
+            hint=f"name it {path.with_suffix('.jpg').name}",
+        ) from None
+
+
+def write_image(path: Path, rgb: npt.NDArray[np.uint8], quality: int = 95) -> None:
+    """Writes a picture; the file is whole or not there.
+
+    Raises:
+        UsageError: the ending names no known format.
+        VidsamplerError: the file cannot be written.
+    """
+    data = encode_image(rgb, image_format(path), quality)
+    temporary = ""
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise VidsamplerError(
+            f"{path}: cannot be written: {error.strerror or error}", code="unwritable"
+        ) from error
+    finally:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)

@@ -1,0 +1,444 @@
+"""A video file: what it is, which frames it has, and those frames."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vidsampler.errors import InputError
+from vidsampler.video.bitstream import Facts, PacketReader
+from vidsampler.video.container import Deadline, PacketSource, open_video, usable_cpus
+from vidsampler.video.decode import (
+    ConverterPool,
+    DecodedFrame,
+    GroupDecoder,
+    IndexMismatchError,
+    Take,
+    decode_in_order,
+    decode_plan,
+)
+from vidsampler.video.index import (
+    NO_TIME,
+    FrameIndex,
+    IntArray,
+    index_from_entries,
+    index_from_packets,
+)
+from vidsampler.video.plan import Plan, plan_decode
+from vidsampler.video.structure import missing_bytes
+
+MAX_GROUP_BYTES = 128 << 20
+"""Groups above this are read packet by packet instead of being held whole."""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video is.
+
+    Attributes:
+        path: the file.
+        container, codec, pixel_format: FFmpeg's names.
+        width, height: upright, in pixels.
+        rotation: degrees by which the stored picture is turned counter-clockwise to stand upright.
+        fps: mean frames a second (0 where it cannot be told).
+        duration: seconds.
+        time_base: seconds a tick.
+        frames: how many frames are shown.
+        size: bytes of the file.
+    """
+
+    path: str
+    container: str
+    codec: str
+    pixel_format: str
+    width: int
+    height: int
+    rotation: int
+    fps: float
+    duration: float
+    time_base: Fraction
+    frames: int
+    size: int
+
+
+class Video:
+    """An open video file whose frames are decoded exactly and sparsely.
+
+    Frames are numbered from 0 in showing order, and times count from the container's start.
+
+    Args:
+        path: the file.
+        threads: decoder threads; None takes what the process may use, at most 8.
+        timeout: seconds for all work on this file; None is no limit.
+        salvage: take what decodes of a file that is cut or damaged, instead of refusing it.
+
+    Raises:
+        InputError: with the class of the fault as its ``code``.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        threads: int | None = None,
+        timeout: float | None = None,
+        salvage: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.threads = threads if threads is not None else min(8, usable_cpus())
+        self.salvage = salvage
+        self._deadline = Deadline(timeout, self.path)
+        self._source = PacketSource(self.path, self._deadline)
+        try:
+            self._read_header()
+            self.index = self._container_index() or self._scan()
+            self._refuse_what_is_cut()
+        except BaseException:
+            self._source.close()
+            raise
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._source.close()
+
+    # ---------------------------------------------------------------- what it is
+
+    def _read_header(self) -> None:
+        container, stream = self._source.container, self._source.stream
+        context = stream.codec_context
+        self.time_base: Fraction = stream.time_base
+        # The container's start is in microseconds; it may be an audio stream's.
+        start = container.start_time
+        self._origin = Fraction(start, 1_000_000) if start is not None else Fraction(0)
+        self._container_name = container.format.name
+        self._codec = context.name
+        self._pixel_format = context.pix_fmt or ""
+        self._size = (context.width, context.height)
+        self._rate = stream.average_rate or stream.guessed_rate
+        if container.duration is not None:
+            self._duration = container.duration / 1_000_000
+        elif stream.duration is not None:
+            self._duration = float(stream.duration * stream.time_base)
+        else:
+            self._duration = 0.0
+        self._promised = int(stream.frames or 0)
+
+    @property
+    def fps(self) -> float:
+        """Mean frames a second."""
+        if self._rate:
+            return float(Fraction(self._rate))
+        return self.index.frames / self.duration if self.duration else 0.0
+
+    @property
+    def duration(self) -> float:
+        """Seconds, as the container says, or up to the last frame."""
+        if self._duration:
+            return self._duration
+        if not self.index.frames:
+            return 0.0
+        last = self.times([0, self.index.frames - 1])
+        step = (last[1] - last[0]) / max(1, self.index.frames - 1)
+        return float(last[1] + (step or 0.04))
+
+    def info(self) -> VideoInfo:
+        """What the video is; decodes one frame for its rotation."""
+        rotations: list[int] = []
+
+        def look(number: int, pts: int, frame: Any) -> None:
+            rotations.append(round(frame.rotation / 90) * 90 % 360)
+
+        self.decode_into([0], lambda: look)
+        rotation = rotations[0] if rotations else 0
+        width, height = self._size if rotation % 180 == 0 else self._size[::-1]
+        return VideoInfo(
+            path=str(self.path),
+            container=self._container_name,
+            codec=self._codec,
+            pixel_format=self._pixel_format,
+            width=width,
+            height=height,
+            rotation=rotation,
+            fps=self.fps,
+            duration=self.duration,
+            time_base=self.time_base,
+            frames=self.index.frames,
+            size=self.path.stat().st_size,
+        )
+
+    # ---------------------------------------------------------------- which frames it has
+
+    def _container_index(self) -> FrameIndex | None:
+        """The container's own index, where it lists every packet with its decoding time."""
+        stream = self._source.stream
+        if "mp4" not in self._container_name or not stream.frames:
+            return None
+        entries = list(stream.index_entries)
+        if len(entries) < stream.frames:
+            return None  # fragments: the index grows while reading
+        table = np.array([(e.timestamp, e.pos, e.size) for e in entries], np.int64).reshape(-1, 3)
+        index = index_from_entries(
+            table[:, 0],
+            np.fromiter((e.is_keyframe for e in entries), bool, len(entries)),
+            np.fromiter((e.is_discard for e in entries), bool, len(entries)),
+            table[:, 1],
+            table[:, 2],
+            self.path.stat().st_size,
+        )
+        if index is not None and (index.group_bytes > MAX_GROUP_BYTES).any():
+            return None
+        return index
+
+    def _scan(self) -> FrameIndex:
+        """A pass over all packets, without decoding."""
+        if not self._source.fresh:
+            self._restart()
+        source = self._source
+        reader = PacketReader(self._codec, source.stream.codec_context.extradata)
+        rows: list[tuple[int, bool, bool, int]] = []
+        facts: list[Facts] = []
+        reorders = bool(source.stream.codec_context.has_b_frames)
+        trusted = not (self._container_name == "avi" and reorders)
+        for packet in source.packets():
+            pts = packet.pts
+            if pts is None and not reorders:
+                pts = packet.dts
+            rows.append(
+                (
+                    NO_TIME if pts is None else pts,
+                    packet.is_keyframe,
+                    packet.is_discard,
+                    packet.size,
+                )
+            )
+            facts.append(reader.facts(memoryview(packet), packet.is_keyframe))
+        self._restart()
+        if not rows:
+            raise InputError(f"{self.path}: there is no frame in it", code="no-video")
+        pts, keyframe, discarded, size = zip(*rows, strict=True)
+        return index_from_packets(
+            np.array(pts, np.int64),
+            np.array(keyframe, bool),
+            np.array(discarded, bool),
+            np.array(size, np.int64),
+            facts,
+            trust_times=trusted,
+        )
+
+    def _restart(self) -> None:
+        self._source.close()
+        self._source = PacketSource(self.path, self._deadline)
+
+    def _refuse_what_is_cut(self) -> None:
+        missing = self.index.missing_frames
+        if not self.index.by_dts and missing_bytes(self.path):
+            missing = max(1, self._promised - self.index.frames)
+        if missing and not self.salvage:
+            promised = f" of {self.index.frames + missing:,}" if self.index.by_dts else ""
+            count = f"{missing:,}{promised} frames" if promised else "its last frames"
+            raise InputError(
+                f"{self.path}: the file is cut: {count} are missing",
+                hint="copy or download it again, or take what is there with --salvage",
+                code="truncated",
+            )
+        if not self.index.frames:
+            raise InputError(f"{self.path}: there is no frame in it", code="no-video")
+
+    def pts(self, numbers: npt.ArrayLike) -> IntArray:
+        """(k,) presentation times of frames in stream ticks; reads packets, decodes nothing."""
+        wanted = np.asarray(numbers, np.int64)
+        index = self.index
+        if not index.ordered:
+            if not self._rate:
+                return wanted
+            step = 1 / (Fraction(self._rate) * self.time_base)
+            return np.array([round(int(n) * step) for n in wanted], np.int64)
+        try:
+            groups = index.group_of(wanted)
+            self._load(groups)
+        except IndexMismatchError:
+            self.index = self._scan()
+            return self.pts(wanted)
+        found = np.empty(len(wanted), np.int64)
+        for g in np.unique(groups):
+            inside = groups == g
+            found[inside] = index.groups[int(g)].shown_pts[wanted[inside] - index.first_frame[g]]
+        return found
+
+    def times(self, numbers: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """(k,) times of frames in seconds from the container's start."""
+        origin = Fraction(0) if not self.index.ordered else self._origin
+        base = self.time_base
+        return np.array([float(int(p) * base - origin) for p in self.pts(numbers)], np.float64)
+
+    def numbers_between(self, start: float | None, end: float | None) -> tuple[int, int]:
+        """The frames shown from ``start`` up to, not including, ``end`` seconds: (first, past)."""
+        first = 0 if start is None else self._first_at_or_after(start)
+        past = self.index.frames if end is None else self._first_at_or_after(end)
+        return first, past
+
+    def _first_at_or_after(self, seconds: float) -> int:
+        low, high = 0, self.index.frames
+        while low < high:  # reads only the groups that it looks into
+            middle = (low + high) // 2
+            if self.times([middle])[0] < seconds - 1e-9:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def keyframes(self) -> IntArray:
+        """(G,) frame numbers of the keyframes that are shown."""
+        if not self.index.ordered:
+            return self._keyframes_as_decoded()
+        try:
+            self._load(np.arange(self.index.group_count))
+        except IndexMismatchError:
+            self.index = self._scan()
+            return self.keyframes()
+        numbers = [
+            int(self.index.first_frame[g]) + group.leading
+            for g, group in sorted(self.index.groups.items())
+            if group.shown[0]
+        ]
+        return np.array(numbers, np.int64)
+
+    def _keyframes_as_decoded(self) -> IntArray:
+        """Where packets do not tell which frame is which, only decoding does."""
+        found: list[int] = []
+
+        def take(number: int, pts: int, frame: Any) -> None:
+            if frame.key_frame:
+                found.append(number)
+
+        self.decode_into(range(self.index.frames), lambda: take)
+        return np.array(sorted(found), np.int64)
+
+    def _load(self, groups: npt.ArrayLike) -> None:
+        """Makes sure that the packets of some groups are known."""
+        missing = [int(g) for g in np.unique(groups) if int(g) not in self.index.groups]
+        if missing:
+            reader = GroupDecoder(self._source, self.index, lambda *_: None, self.threads)
+            for g in missing:
+                reader.read_group(g)
+
+    # ---------------------------------------------------------------- the frames themselves
+
+    def plan(self, numbers: npt.ArrayLike) -> Plan:
+        """What decoding these frames would take."""
+        return plan_decode(self.index, numbers, self.threads)
+
+    def frames(self, numbers: npt.ArrayLike, size: int | None = None) -> list[DecodedFrame]:
+        """Decodes frames.
+
+        Args:
+            numbers: (k,) frame numbers; order and repeats do not matter.
+            size: length of the shorter side in pixels, never enlarged; None keeps the source size.
+
+        Returns:
+            One frame for each distinct number, in showing order. With ``salvage`` those that cannot
+            be decoded are left out.
+
+        Raises:
+            InputError: ``damaged`` if a frame cannot be decoded; ``timeout``; ``too-large``.
+        """
+        converters = ConverterPool(size, self.threads)
+        wanted = sorted({int(n) for n in np.asarray(numbers, np.int64).ravel()})
+        with converters:
+            missing = self.decode_into(wanted, lambda: converters.take)
+        taken = converters.taken
+        if missing and not self.salvage:
+            at = self.times(missing[:1])[0]
+            raise InputError(
+                f"{self.path}: {len(missing)} of {len(wanted)} frames cannot be decoded, the first "
+                f"at {at:.2f} s (frame {missing[0]})",
+                hint="the file is damaged; take what is there with --salvage",
+                code="damaged",
+            )
+        return [taken[number] for number in wanted if number in taken]
+
+    def iter_frames(
+        self, numbers: npt.ArrayLike, size: int | None = None, *, batch: int = 64
+    ) -> Iterator[DecodedFrame]:
+        """Like `frames`, in batches, so that memory stays bounded."""
+        wanted = np.unique(np.asarray(numbers, np.int64))
+        for start in range(0, len(wanted), batch):
+            yield from self.frames(wanted[start : start + batch], size)
+
+    def decode_into(self, numbers: npt.ArrayLike, taker: Callable[[], Take]) -> list[int]:
+        """Decodes frames and hands them over as the decoder gives them.
+
+        Args:
+            numbers: (k,) frame numbers.
+            taker: makes one function for each decoder thread, which is called with the frame's
+                number, its pts and the `av.VideoFrame` (not turned upright).
+
+        Returns:
+            The numbers of the frames that could not be decoded, ascending.
+        """
+        left = {int(n) for n in np.asarray(numbers, np.int64).ravel()}
+        lock = threading.Lock()
+
+        def counted() -> Take:
+            inner = taker()
+
+            def take(number: int, pts: int, frame: Any) -> None:
+                inner(number, pts, frame)
+                with lock:
+                    left.discard(number)
+
+            return take
+
+        if self.index.ordered:
+            try:
+                self._run_plan(sorted(left), counted)
+            except IndexMismatchError:
+                self.index = self._scan()
+                if self.index.ordered:
+                    self._run_plan(sorted(left), counted)
+        if left:
+            self._restart()
+            times: dict[int, int] | None = None
+            if self.index.ordered:
+                numbers = sorted(left)
+                times = dict(zip(map(int, self.pts(numbers)), numbers, strict=True))
+                self._restart()
+            decode_in_order(self._source, times, set(left), counted(), self.threads)
+            self._restart()
+        return sorted(left)
+
+    def _run_plan(self, wanted: list[int], taker: Any) -> None:
+        plan = plan_decode(self.index, wanted, self.threads)
+        decode_plan(self.path, self.index, plan, taker, self._deadline, self._source)
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """What a video file is.
+
+    Raises:
+        InputError: with the class of the fault as its ``code``.
+    """
+    with Video(path) as video:
+        return video.info()
+
+
+__all__ = ["DecodedFrame", "Video", "VideoInfo", "open_video", "probe"]
