@@ -105,15 +105,30 @@ def pictures() -> list[np.ndarray]:
 
 
 def stamp(picture: np.ndarray, number: int) -> np.ndarray:
-    """Writes a frame's number into its pixels: blocks at the top, digits below them."""
-    for bit in range(BITS):
-        picture[:BLOCK, bit * BLOCK : (bit + 1) * BLOCK] = 235 if number >> bit & 1 else 16
+    """Writes a frame's number into its pixels: blocks at the top, and digits.
+
+    The last block is always on and tells how bright "on" is: black frames must stay black, so
+    theirs is hardly to be seen and they have no digits.
+    """
+    dark = picture.max() == 0
+    on, off = (24, 0) if dark else (235, 16)
+    for bit in range(BITS + 1):
+        lit = bit == BITS or number >> bit & 1
+        picture[:BLOCK, bit * BLOCK : (bit + 1) * BLOCK] = on if lit else off
     image = Image.fromarray(picture)
-    draw = ImageDraw.Draw(image)
-    draw.rectangle((WIDTH - 62, 0, WIDTH, 23), (0, 0, 0))
-    font = ImageFont.load_default(20)
-    draw.text((WIDTH - 4, 11), f"{number:04d}", (255, 255, 255), font, anchor="rm")
+    if not dark:
+        draw = ImageDraw.Draw(image)
+        draw.rectangle((WIDTH - 62, 0, WIDTH, 23), (0, 0, 0))
+        font = ImageFont.load_default(20)
+        draw.text((WIDTH - 4, 11), f"{number:04d}", (255, 255, 255), font, anchor="rm")
     return np.asarray(image)
+
+
+def read_stamp(picture: np.ndarray) -> int:
+    """The number that `stamp` wrote, at source size."""
+    middles = BLOCK // 2 + BLOCK * np.arange(BITS + 1)
+    levels = picture[BLOCK // 2, middles].astype(float).mean(-1)
+    return sum(1 << bit for bit in range(BITS) if levels[bit] > levels[BITS] / 2)
 
 
 def write(path: Path) -> None:

@@ -20,7 +20,6 @@ from vidsampler.video import Video
 from vidsampler.video.container import Deadline, PacketSource
 from vidsampler.video.positions import uniform_positions
 
-
 DATA = Path(__file__).parents[1] / "data"
 
 

@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidsampler.errors import InputError
-from vidsampler.video.bitstream import Facts, PacketReader
-from vidsampler.video.container import Deadline, PacketSource, open_video, usable_cpus
+from vidsampler.video.container import Deadline, PacketSource, usable_cpus
 from vidsampler.video.decode import (
     ConverterPool,
     DecodedFrame,
@@ -25,18 +24,10 @@ from vidsampler.video.decode import (
     decode_in_order,
     decode_plan,
 )
-from vidsampler.video.index import (
-    NO_TIME,
-    FrameIndex,
-    IntArray,
-    index_from_entries,
-    index_from_packets,
-)
+from vidsampler.video.index import FrameIndex, IntArray
+from vidsampler.video.indexing import read_container_index, scan_packets
 from vidsampler.video.plan import Plan, plan_decode
 from vidsampler.video.structure import missing_bytes
-
-MAX_GROUP_BYTES = 128 << 20
-"""Groups above this are read packet by packet instead of being held whole."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +90,7 @@ class Video:
         self._source = PacketSource(self.path, self._deadline)
         try:
             self._read_header()
-            self.index = self._container_index() or self._scan()
+            self.index = read_container_index(self._source) or self._scan()
             self._refuse_what_is_cut()
         except BaseException:
             self._source.close()
@@ -133,7 +124,7 @@ class Video:
         self._codec = context.name
         self._pixel_format = context.pix_fmt or ""
         self._size = (context.width, context.height)
-        self._rate = stream.average_rate or stream.guessed_rate
+        self._rate: Fraction | None = stream.average_rate or stream.guessed_rate
         if container.duration is not None:
             self._duration = container.duration / 1_000_000
         elif stream.duration is not None:
@@ -146,8 +137,8 @@ class Video:
     def fps(self) -> float:
         """Mean frames a second."""
         if self._rate:
-            return float(Fraction(self._rate))
-        return self.index.frames / self.duration if self.duration else 0.0
+            return self._rate.numerator / self._rate.denominator
+        return float(self.index.frames / self.duration) if self.duration else 0.0
 
     @property
     def duration(self) -> float:
@@ -187,62 +178,15 @@ class Video:
 
     # ---------------------------------------------------------------- which frames it has
 
-    def _container_index(self) -> FrameIndex | None:
-        """The container's own index, where it lists every packet with its decoding time."""
-        stream = self._source.stream
-        if "mp4" not in self._container_name or not stream.frames:
-            return None
-        entries = list(stream.index_entries)
-        if len(entries) < stream.frames:
-            return None  # fragments: the index grows while reading
-        table = np.array([(e.timestamp, e.pos, e.size) for e in entries], np.int64).reshape(-1, 3)
-        index = index_from_entries(
-            table[:, 0],
-            np.fromiter((e.is_keyframe for e in entries), bool, len(entries)),
-            np.fromiter((e.is_discard for e in entries), bool, len(entries)),
-            table[:, 1],
-            table[:, 2],
-            self.path.stat().st_size,
-        )
-        if index is not None and (index.group_bytes > MAX_GROUP_BYTES).any():
-            return None
-        return index
-
     def _scan(self) -> FrameIndex:
-        """A pass over all packets, without decoding."""
+        """Builds the index by a pass over all packets."""
         if not self._source.fresh:
             self._restart()
-        source = self._source
-        reader = PacketReader(self._codec, source.stream.codec_context.extradata)
-        rows: list[tuple[int, bool, bool, int]] = []
-        facts: list[Facts] = []
-        reorders = bool(source.stream.codec_context.has_b_frames)
-        trusted = not (self._container_name == "avi" and reorders)
-        for packet in source.packets():
-            pts = packet.pts
-            if pts is None and not reorders:
-                pts = packet.dts
-            rows.append(
-                (
-                    NO_TIME if pts is None else pts,
-                    packet.is_keyframe,
-                    packet.is_discard,
-                    packet.size,
-                )
-            )
-            facts.append(reader.facts(memoryview(packet), packet.is_keyframe))
+        index = scan_packets(self._source)
         self._restart()
-        if not rows:
+        if index is None:
             raise InputError(f"{self.path}: there is no frame in it", code="no-video")
-        pts, keyframe, discarded, size = zip(*rows, strict=True)
-        return index_from_packets(
-            np.array(pts, np.int64),
-            np.array(keyframe, bool),
-            np.array(discarded, bool),
-            np.array(size, np.int64),
-            facts,
-            trust_times=trusted,
-        )
+        return index
 
     def _restart(self) -> None:
         self._source.close()
@@ -270,7 +214,7 @@ class Video:
         if not index.ordered:
             if not self._rate:
                 return wanted
-            step = 1 / (Fraction(self._rate) * self.time_base)
+            step = 1 / (self._rate * self.time_base)
             return np.array([round(int(n) * step) for n in wanted], np.int64)
         try:
             groups = index.group_of(wanted)
@@ -439,6 +383,3 @@ def probe(path: str | Path) -> VideoInfo:
     """
     with Video(path) as video:
         return video.info()
-
-
-__all__ = ["DecodedFrame", "Video", "VideoInfo", "open_video", "probe"]

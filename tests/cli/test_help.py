@@ -1,0 +1,74 @@
+"""Help is quick, narrow, and has an example for every command."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+import typer
+
+from tests.cli.running import apart, here, imported
+from vidsampler.cli.app import app
+
+GROUP: Any = typer.main.get_command(app)
+COMMANDS = tuple(GROUP.commands)
+
+
+def test_the_commands() -> None:
+    assert COMMANDS == ("select", "list", "env", "completion")
+
+
+def test_help_takes_less_than_two_fifths_of_a_second() -> None:
+    seconds = []
+    for _ in range(5):
+        before = time.perf_counter()
+        assert apart("--help").code == 0
+        seconds.append(time.perf_counter() - before)
+    # The best of several: the machine may be busy with other tests.
+    assert min(seconds) < 0.4
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--help",), ("select", "--help"), ("--version",), ("list",), ("completion", "bash")],
+    ids=" ".join,
+)
+def test_nothing_heavy_is_imported_for_help_and_completion(words: tuple[str, ...]) -> None:
+    heavy = {"torch", "numpy", "av", "PIL", "rich", "webdataset", "open_clip"}
+    assert not imported(*words) & heavy
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_80_columns_and_ends_with_an_example(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    words = [command] if command else []
+    ran = here(capsys, *words, "--help")
+    assert ran.code == 0
+    assert ran.err == ""
+    lines = ran.out.rstrip().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "Example" in ran.out
+    assert "vidsampler" in lines[-1]
+    # A cut summary in the list of commands.
+    assert "..." not in ran.out.partition("Commands:")[2]
+    assert here(capsys, *words, "-h").out == ran.out
+
+
+def test_no_words_give_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert here(capsys).out.strip() == here(capsys, "--help").out.strip()
+
+
+def test_defaults_in_the_help_are_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    from vidsampler.config import SelectConfig
+
+    default = SelectConfig()
+    text = " ".join(here(capsys, "select", "--help").out.split())
+    for flag, value in (
+        ("--top-k K", default.k),
+        ("--sampler NAME", default.sampler),
+        ("--candidates N", default.candidates),
+        ("--seed S", default.seed),
+    ):
+        assert f"[default: {value}]" in text.partition(flag)[2][:80]

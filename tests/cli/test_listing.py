@@ -1,0 +1,33 @@
+"""`vidsampler list`."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.running import here
+from vidsampler import registry
+
+
+def test_everything_by_kind_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = here(capsys, "list", "--json").json
+    assert tuple(listed) == registry.KINDS
+    for kind in registry.KINDS:
+        assert tuple(listed[kind]) == registry.names(kind)
+    assert listed["samplers"]["uniform"] == "the middles of K equal segments of the video"
+
+
+def test_one_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(here(capsys, "list", "samplers", "--json").json) == {"samplers"}
+    lines = here(capsys, "list", "samplers").out.splitlines()
+    assert lines[0].split() == ["kind", "name", "what", "it", "is"]
+    assert [line.split()[1] for line in lines[1:]] == list(registry.names("samplers"))
+    assert max(map(len, lines)) <= 80
+
+
+def test_an_empty_kind_says_so_on_stderr(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(registry._REGISTRY, "heads", {})
+    ran = here(capsys, "list", "heads")
+    assert (ran.code, ran.out, ran.err) == (0, "", "none yet: heads\n")
+    assert here(capsys, "list", "heads", "--json").json == {"heads": {}}

@@ -1,0 +1,62 @@
+"""Names are listed and checked without an import, and loaded when asked for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from vidsampler import registry
+from vidsampler.errors import UsageError
+
+
+def test_kinds_and_training_free_samplers() -> None:
+    assert registry.KINDS == ("samplers", "heads", "backbones", "methods", "datasets")
+    assert set(registry.names("samplers")) >= {
+        "coverage",
+        "keyframe",
+        "random",
+        "scene",
+        "uniform",
+    }
+    assert list(registry.names("samplers")) == sorted(registry.names("samplers"))
+
+
+@pytest.mark.parametrize("kind", registry.KINDS)
+def test_every_entry_fits_the_listing(kind: str) -> None:
+    for name in registry.names(kind):
+        entry = registry.entry(kind, name)
+        module, colon, attribute = entry.target.partition(":")
+        assert module.startswith("vidsampler.")
+        assert colon
+        assert attribute.isidentifier()
+        # "samplers  coverage  " and this make one line of a terminal.
+        assert 10 < len(entry.summary) <= 60
+
+
+@pytest.mark.parametrize("name", registry.names("samplers"))
+def test_loading_gives_the_sampler_of_that_name(name: str) -> None:
+    assert registry.load("samplers", name).name == name
+
+
+def test_an_unknown_name_is_an_error_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"unknown sampler 'unifrom'; did you mean 'uniform'\?"):
+        registry.load("samplers", "unifrom")
+
+
+def test_an_unknown_kind_is_an_error_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"unknown kind 'sampler'; did you mean 'samplers'\?"):
+        registry.names("sampler")
+
+
+def test_listing_imports_no_sampler() -> None:
+    program = (
+        "import sys; from vidsampler import registry;"
+        "[registry.entry(k, n) for k in registry.KINDS for n in registry.names(k)];"
+        "print([m for m in sys.modules if m.startswith('vidsampler.samplers') or m == 'numpy'])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.strip() == "[]"

@@ -1,0 +1,63 @@
+"""Pictures as files."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vidsampler.errors import UsageError, VidsamplerError
+from vidsampler.video.images import encode_image, image_format, write_image
+
+
+def picture() -> np.ndarray:
+    rows, columns = np.mgrid[0:40, 0:60]
+    return np.stack([rows * 4, columns * 3, rows + columns], -1).astype(np.uint8)
+
+
+def test_png_keeps_every_pixel() -> None:
+    decoded = np.asarray(Image.open(io.BytesIO(encode_image(picture(), "PNG"))))
+    np.testing.assert_array_equal(decoded, picture())
+
+
+@pytest.mark.parametrize("format", ["JPEG", "WEBP"])
+def test_lossy_formats_stay_near(format: str) -> None:
+    decoded = np.asarray(Image.open(io.BytesIO(encode_image(picture(), format, 95))))
+    assert np.abs(decoded.astype(int) - picture()).mean() < 3
+
+
+def test_quality_is_size() -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    assert len(encode_image(noise, quality=95)) > 2 * len(encode_image(noise, quality=30))
+
+
+def test_same_picture_same_bytes() -> None:
+    assert encode_image(picture()) == encode_image(picture())
+
+
+def test_written_whole_under_its_name_with_usual_permissions(tmp_path: Path) -> None:
+    path = tmp_path / "a.PNG"
+    write_image(path, picture())
+    assert [p.name for p in tmp_path.iterdir()] == ["a.PNG"]
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), picture())
+    (tmp_path / "plain").touch()
+    assert path.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_picture_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(VidsamplerError, match="cannot be written"):
+        write_image(tmp_path / "nowhere" / "a.png", picture())
+    (tmp_path / "taken.png").mkdir()
+    with pytest.raises(VidsamplerError, match="cannot be written"):
+        write_image(tmp_path / "taken.png", picture())
+    assert os.listdir(tmp_path) == ["taken.png"]
+
+
+def test_unknown_endings() -> None:
+    assert image_format(Path("a.JPEG")) == "JPEG"
+    with pytest.raises(UsageError, match="pictures are written as"):
+        image_format(Path("a.tiff"))

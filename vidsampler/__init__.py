@@ -1,0 +1,51 @@
+"""vidsampler chooses the frames of a video that matter.
+
+    import vidsampler
+    chosen = vidsampler.select("clip.mp4", k=8)
+
+Names are imported when they are first used, so that `import vidsampler` costs nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vidsampler.select import Selection as Selection
+    from vidsampler.select import select as select
+
+__version__ = "0.1.0"
+__all__ = ["Selection", "__version__", "select"]
+
+_HOME = {"Selection": "vidsampler.select", "select": "vidsampler.select"}
+
+
+class _Package(ModuleType):
+    """Keeps `vidsampler.select` the function, although a module has the same name.
+
+    The import system stores every imported submodule as an attribute of its package. Without
+    this, `vidsampler.select` would be the function or the module, depending on what was imported
+    before.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,122 @@
+"""Which videos the words of the command line mean: files, folders, standard input."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vidsampler.errors import InputError, UsageError
+
+STDIN = "-"
+SUFFIXES = frozenset(
+    {
+        ".3gp",
+        ".avi",
+        ".flv",
+        ".gif",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".ts",
+        ".webm",
+        ".wmv",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Item:
+    """One video to work on.
+
+    Attributes:
+        name: What the user calls it: a path, or "-".
+        error: Why there is nothing to work on, such as a folder without videos.
+    """
+
+    name: str
+    error: InputError | None = None
+
+    @property
+    def stem(self) -> str:
+        """A name for what is made from it."""
+        if self.name == STDIN:
+            return "stdin"
+        return Path(self.name).stem.strip(".") or "video"
+
+
+def collect(words: Sequence[str]) -> list[Item]:
+    """Finds the videos, folders walked through in the order of their names.
+
+    Files are taken as they are: the name's ending counts only inside folders.
+
+    Raises:
+        UsageError: Standard input is asked for twice, or is a terminal.
+    """
+    if words.count(STDIN) > 1:
+        raise UsageError("standard input (-) can be read only once")
+    if STDIN in words and sys.stdin.isatty():
+        raise UsageError("standard input (-) is a terminal", hint="pipe a video into it")
+    items: list[Item] = []
+    for word in words:
+        if word == STDIN or not os.path.isdir(word):
+            items.append(Item(word))
+        elif found := _walk(word):
+            items += (Item(path) for path in found)
+        else:
+            wanted = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+            error = InputError(
+                f"{word}: the folder has no videos in it",
+                code="missing",
+                hint=f"looked for {wanted}",
+            )
+            items.append(Item(word, error))
+    return items
+
+
+@contextmanager
+def opened(item: Item) -> Iterator[Path]:
+    """The path of a video's file; standard input becomes a temporary one, deleted afterwards.
+
+    Raises:
+        InputError: The item has an error, or standard input gave nothing.
+    """
+    if item.error is not None:
+        raise item.error
+    if not item.name:
+        raise InputError("the name of a video is empty", code="missing")
+    if item.name != STDIN:
+        yield Path(item.name)
+        return
+    with tempfile.NamedTemporaryFile(prefix="vidsampler-") as spooled:
+        shutil.copyfileobj(sys.stdin.buffer, spooled, 1 << 20)
+        spooled.flush()
+        if spooled.tell() == 0:
+            raise InputError("standard input gave no bytes", code="empty")
+        try:
+            yield Path(spooled.name)
+        except InputError as error:
+            # Nobody knows the temporary file by its name.
+            message = error.message.replace(spooled.name, "standard input")
+            raise InputError(message, hint=error.hint, code=error.code) from error
+
+
+def _walk(folder: str) -> list[str]:
+    found = []
+    for parent, folders, files in os.walk(folder):
+        folders.sort()
+        found += [
+            os.path.join(parent, name)
+            for name in sorted(files)
+            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
+        ]
+    return found

@@ -1,0 +1,218 @@
+"""The one place that writes: data to stdout, everything else to stderr.
+
+`--json` prints exactly one object for a command, whether it works or fails. rich is imported only
+where a terminal shows its work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from vidsampler.errors import VidsamplerError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+PLAIN_PROGRESS_SECONDS = 10.0
+
+
+class StdoutError(OSError):
+    """Stdout took no more, so there is nowhere to print a result or an error as JSON."""
+
+
+@dataclass
+class Output:
+    """Prints for one run of the command line.
+
+    Attributes:
+        json: Print one JSON object in place of text.
+        debug: Show tracebacks.
+    """
+
+    json: bool = False
+    debug: bool = False
+
+    def line(self, text: str = "") -> None:
+        """One line of data."""
+        _write(f"{printable(text)}\n")
+
+    def raw(self, text: str) -> None:
+        """Data as it is, such as a script or a CSV row."""
+        _write(text)
+
+    def result(self, data: dict[str, Any]) -> None:
+        """The one JSON object; indented only for a person at a terminal.
+
+        Raises:
+            ValueError: A number in it is not finite, which JSON cannot say.
+        """
+        # ASCII escapes keep it valid whatever bytes a file name has and whatever the locale is.
+        indent = 2 if _is_terminal(sys.stdout) else None
+        _write(json.dumps(data, indent=indent, allow_nan=False) + "\n")
+
+    def table(
+        self, columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: str = ""
+    ) -> None:
+        """A table: rich on a terminal, aligned plain text in a pipe.
+
+        Args:
+            columns: Headings.
+            rows: Cells, one text for each column.
+            numbers: One letter for each column, "r" to align right; the rest align left.
+        """
+        right = [numbers[i : i + 1] == "r" for i in range(len(columns))]
+        cells = [[printable(cell) for cell in row] for row in rows]
+        if _is_terminal(sys.stdout):
+            _rich_table(columns, cells, right)
+            return
+        table = [list(columns), *cells]
+        widths = [max(len(row[i]) for row in table) for i in range(len(columns))]
+        for row in table:
+            parts = (
+                cell.rjust(width) if is_right else cell.ljust(width)
+                for cell, width, is_right in zip(row, widths, right, strict=True)
+            )
+            _write("  ".join(parts).rstrip() + "\n")
+
+    def flush(self) -> None:
+        """Hands over what is printed so far; the last chance to learn that it cannot be."""
+        _write("", flush=True)
+
+    def note(self, text: str) -> None:
+        """One line for a person, to stderr."""
+        sys.stderr.write(f"{printable(text)}\n")
+
+    def problem(self, error: VidsamplerError) -> None:
+        """An error as text on stderr, with its hint; the run may go on."""
+        self.note(f"error: {error.message}")
+        if error.hint:
+            self.note(f"hint: {error.hint}")
+        if self.debug:
+            traceback.print_exception(error, file=sys.stderr)
+
+    def failure(self, error: VidsamplerError) -> None:
+        """The error that ends the run: JSON on stdout where that was asked for."""
+        if self.json:
+            self.result({"error": error.to_json()})
+            if self.debug:
+                traceback.print_exception(error, file=sys.stderr)
+        else:
+            self.problem(error)
+
+    @contextmanager
+    def progress(self, total: int, what: str) -> Iterator[Progress]:
+        """A bar with the time left on a terminal, a plain line now and then elsewhere."""
+        if total < 2 or not _is_terminal(sys.stderr):
+            yield Progress(total, what)
+            return
+        bar = _rich_bar()
+        with bar:
+            yield Progress(total, what, bar, bar.add_task(what, total=total))
+
+
+class Progress:
+    """How far a run over several items is."""
+
+    def __init__(
+        self,
+        total: int,
+        what: str,
+        bar: RichProgress | None = None,
+        task: TaskID | None = None,
+    ) -> None:
+        self._total = total
+        self._what = what
+        self._bar = bar
+        self._task = task
+        self._done = 0
+        self._said = time.monotonic()
+
+    def advance(self) -> None:
+        """One item more is done."""
+        self._done += 1
+        if self._bar is not None and self._task is not None:
+            self._bar.advance(self._task)
+        elif time.monotonic() - self._said >= PLAIN_PROGRESS_SECONDS and self._done < self._total:
+            self._said = time.monotonic()
+            sys.stderr.write(f"{self._done}/{self._total} {self._what}\n")
+            sys.stderr.flush()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Takes the bar away while something else is printed."""
+        if self._bar is None:
+            yield
+            return
+        self._bar.stop()
+        try:
+            yield
+        finally:
+            _write("", flush=True)
+            self._bar.start()
+
+
+def printable(text: str) -> str:
+    """Text with control characters spelled out: a file name must not drive the terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def _write(text: str, *, flush: bool = False) -> None:
+    try:
+        sys.stdout.write(text)
+        if flush:
+            sys.stdout.flush()
+    except OSError as error:
+        raise StdoutError(error.errno, error.strerror) from error
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: list[bool]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column, is_right in zip(columns, right, strict=True):
+        table.add_column(Text(column), justify="right" if is_right else "left", overflow="fold")
+    for row in rows:
+        # Text, not str: a file name in square brackets is no markup.
+        table.add_row(*(Text(cell) for cell in row))
+    Console(file=sys.stdout, highlight=False).print(table)
+
+
+def _rich_bar() -> RichProgress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(file=sys.stderr),
+        transient=True,
+    )

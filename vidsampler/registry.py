@@ -1,0 +1,91 @@
+"""Everything that has a name: "module:attribute", imported only when it is asked for.
+
+To add a sampler, write `vidsampler/samplers/NAME.py` and one line here. Listing names, checking
+them and completing them in a shell costs no import.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from vidsampler.errors import UsageError, unknown
+
+
+class Entry(NamedTuple):
+    """Where a registered thing lives, and one line on what it does."""
+
+    target: str
+    summary: str
+
+
+_REGISTRY: dict[str, dict[str, Entry]] = {
+    "samplers": {
+        "coverage": Entry(
+            "vidsampler.samplers.coverage:SAMPLER",
+            "the default: varied and sharp, nothing black, nothing twice",
+        ),
+        "keyframe": Entry(
+            "vidsampler.samplers.keyframe:SAMPLER",
+            "keyframes, evenly spread: the cheapest to decode",
+        ),
+        "random": Entry(
+            "vidsampler.samplers.random:SAMPLER",
+            "frames drawn at random, the same ones for the same seed",
+        ),
+        "scene": Entry(
+            "vidsampler.samplers.scene:SAMPLER",
+            "frames from the shots that scene cuts separate",
+        ),
+        "uniform": Entry(
+            "vidsampler.samplers.uniform:SAMPLER",
+            "the middles of K equal segments of the video",
+        ),
+    },
+    "heads": {},
+    "backbones": {},
+    "methods": {},
+    "datasets": {},
+}
+
+KINDS: tuple[str, ...] = tuple(_REGISTRY)
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """The names of one kind, sorted.
+
+    Raises:
+        UsageError: There is no such kind.
+    """
+    return tuple(sorted(_of_kind(kind)))
+
+
+def entry(kind: str, name: str) -> Entry:
+    """Where a name points to, without importing it.
+
+    Raises:
+        UsageError: No such kind or name; the message has the nearest name.
+    """
+    entries = _of_kind(kind)
+    if name not in entries:
+        raise UsageError(
+            unknown(kind.removesuffix("s"), name, sorted(entries)),
+            hint=f"see: vidsampler list {kind}",
+        )
+    return entries[name]
+
+
+def load(kind: str, name: str) -> Any:
+    """The registered object itself; its module is imported now.
+
+    Raises:
+        UsageError: No such kind or name.
+    """
+    module, _, attribute = entry(kind, name).target.partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def _of_kind(kind: str) -> dict[str, Entry]:
+    if kind not in _REGISTRY:
+        raise UsageError(unknown("kind", kind, KINDS), hint="see: vidsampler list")
+    return _REGISTRY[kind]
