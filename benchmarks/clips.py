@@ -44,7 +44,7 @@ def make_clip(name: str, size: tuple[int, int], seconds: int, gop: int, rate: in
     """An H.264 mp4 with three B-frames and a keyframe every ``gop`` frames; kept for later runs."""
     CACHE.mkdir(parents=True, exist_ok=True)
     source = "real" if real_clips() else "patterns"
-    path = CACHE / f"{name}-{source}.mp4"
+    path = CACHE / f"{name}-{source}-medium.mp4"
     if path.exists():
         return path
     temporary = path.with_name(f".{path.name}")
@@ -52,7 +52,7 @@ def make_clip(name: str, size: tuple[int, int], seconds: int, gop: int, rate: in
         stream: Any = out.add_stream("libx264", rate=rate)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.options = {
-            "preset": "fast",
+            "preset": "medium",
             "crf": "23",
             "x264-params": f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes=3",
         }

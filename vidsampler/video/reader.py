@@ -125,6 +125,7 @@ class Video:
         self._pixel_format = context.pix_fmt or ""
         self._size = (context.width, context.height)
         self._rate: Fraction | None = stream.average_rate or stream.guessed_rate
+        self._duration: float
         if container.duration is not None:
             self._duration = container.duration / 1_000_000
         elif stream.duration is not None:

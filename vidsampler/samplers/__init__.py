@@ -1,0 +1,1 @@
+"""Samplers that need no training: each chooses K of N candidate frames, one file each."""

@@ -1,0 +1,57 @@
+"""Which candidates are worth showing: not black, not blurred, not the same again."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from vidsampler.samplers.base import Features, Float32Array
+
+BoolArray = npt.NDArray[np.bool_]
+
+# Brightness is 0 to 255. A frame of a night scene has lights in it; a title on black has letters.
+_BLACK_LEVEL = 32.0
+# A frame of one colour, such as the white of a flash. Compression leaves less contrast than this.
+_BLANK_CONTRAST = 2.0
+# A Gaussian blur of sigma 3 gives a sharpness of at most 0.25; 99.5% of real frames are above 0.7.
+_BLURRED_SHARPNESS = 1.0
+_BLURRED_PART = 0.25
+_NOISE_SHARPNESS = 12.0
+_NOISE_PART = 2.5
+# Two frames of a standing picture differ by what compression leaves, less than this in any cell.
+_SAME_COLOUR = 2.0
+
+
+def is_empty(features: Features) -> BoolArray:
+    """(N,) true for frames that are black, or one colour all over."""
+    black = features.brightest < _BLACK_LEVEL
+    return black | (features.contrast < _BLANK_CONTRAST)
+
+
+def is_unclear(features: Features) -> BoolArray:
+    """(N,) true for frames far more blurred, or far noisier, than the video usually is.
+
+    A video that is soft (or grainy) all along has no such frames.
+    """
+    sharpness = features.sharpness
+    shown = ~is_empty(features)
+    if not shown.any():
+        return np.zeros(len(features), bool)
+    usual = float(np.median(sharpness[shown]))
+    blurred = sharpness < min(_BLURRED_SHARPNESS, _BLURRED_PART * usual)
+    noisy = sharpness > max(_NOISE_SHARPNESS, _NOISE_PART * usual)
+    unclear: BoolArray = shown & (blurred | noisy)
+    return unclear
+
+
+def first_alike(features: Features) -> npt.NDArray[np.int64]:
+    """(N,) the first candidate that shows the very same picture; its own index if it is new."""
+    cells = features.thumbnail
+    first = np.arange(len(cells))
+    for i in range(1, len(cells)):
+        differences: Float32Array = np.abs(cells[:i] - cells[i]).max(axis=1)
+        alike = np.flatnonzero(differences < _SAME_COLOUR)
+        if len(alike):
+            # The chain leads to the first of them, so that slow drift does not cut a still in two.
+            first[i] = first[alike[0]]
+    return first
