@@ -53,7 +53,7 @@ class InputError(VidsamplerError):
     """A video that cannot be used.
 
     Its code is one of: missing, empty, unreadable, not-video, no-video, truncated, damaged,
-    too-large, timeout.
+    too-large, unsupported, index, timeout.
     """
 
     default_code = "unreadable"

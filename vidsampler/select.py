@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidsampler import registry
-from vidsampler.errors import UsageError, VidsamplerError
+from vidsampler.errors import InputError, UsageError, VidsamplerError
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from vidsampler.samplers.base import FrameSampler
-    from vidsampler.video import Video
+    from vidsampler.video import DecodedFrame, Video
 
 DENSE_RATE = 4.0
 """Candidates a second for samplers that look at the whole video."""
@@ -57,6 +57,8 @@ class Selection:
         kept: the kept frames.
         gmacs: billions of multiply-adds of neural networks (0 for samplers without training).
         seconds: time spent, by ``decode`` and ``sample``.
+        reading: how the file is opened again: options of `vidsampler.video.Video`; a ``path`` in
+            it stands for one that is not ``video`` (standard input).
     """
 
     video: str
@@ -97,13 +99,12 @@ class Selection:
             size: length of the shorter side in pixels, never enlarged; None is the source size.
 
         Returns:
-            K arrays (H, W, 3) uint8 RGB, upright, in time order.
+            K arrays (H, W, 3) uint8 RGB, upright, in time order; all are held at once.
 
         Raises:
             InputError: the file cannot be read any more.
         """
-        with self._open() as video:
-            return [frame.rgb for frame in video.frames([f.index for f in self.kept], size)]
+        return [frame.rgb for frame in self._decode(size)]
 
     def write_frames(self, folder: str | Path) -> list[Path]:
         """Writes the kept frames at source size as JPEGs whose names sort in time order.
@@ -153,11 +154,21 @@ class Selection:
             f"{Path(self.video).name}   {format_time(self.duration)}   "
             f"{self.sampler}, {len(self.kept)} of {self.candidates} candidates"
         )
+        frames = self._decode(360)
+        kept = {frame.index: frame for frame in self.kept}
         captions = [
-            caption(number, frame.time, frame.index, frame.score)
-            for number, frame in enumerate(self.kept, 1)
+            caption(number, kept[frame.number].time, frame.number, kept[frame.number].score)
+            for number, frame in enumerate(frames, 1)
         ]
-        write_image(path, draw_sheet(self.frames(360), captions, title), quality=90)
+        picture = draw_sheet([frame.rgb for frame in frames], captions, title)
+        write_image(path, picture, quality=90)
+
+    def _decode(self, size: int | None) -> list[DecodedFrame]:
+        with self._open() as video:
+            frames = video.frames([frame.index for frame in self.kept], size)
+        if not frames:
+            raise InputError(f"{self.video}: none of its frames can be decoded", code="damaged")
+        return frames
 
     def _open(self) -> Video:
         from vidsampler.video import Video
@@ -206,26 +217,55 @@ def select(
         >>> len(selection.kept)
         4
     """
-    check_numbers(k, candidates, start, end)
+    check_numbers(k, candidates, start, end, threads, timeout)
     chooser: FrameSampler = registry.load("samplers", sampler)
+    from vidsampler.video.reader import IndexChangedError
+
+    reading = {"threads": threads, "timeout": timeout, "salvage": salvage}
+    for trust_index in (True, False):
+        try:
+            return _select(
+                str(video),
+                chooser,
+                k,
+                candidates,
+                (start, end),
+                seed,
+                {**reading, "trust_index": trust_index},
+            )
+        except IndexChangedError:
+            if not trust_index:
+                raise
+    raise AssertionError("the second round returns or raises")
+
+
+def _select(
+    video: str,
+    chooser: FrameSampler,
+    k: int,
+    candidates: int,
+    window: tuple[float | None, float | None],
+    seed: int,
+    reading: dict[str, Any],
+) -> Selection:
     import numpy as np
 
     from vidsampler.samplers.features import CANDIDATE_SIZE, light_features
     from vidsampler.video import Video
 
     clock = time.perf_counter()
-    reading = {"threads": threads, "timeout": timeout, "salvage": salvage}
-    with Video(video, **reading) as source:  # type: ignore[arg-type]
-        numbers = candidate_numbers(source, chooser, k, candidates, start, end)
-        features = None
-        decoding = time.perf_counter()
-        if chooser.needs_features:
+    with Video(video, **reading) as source:
+        numbers = candidate_numbers(source, chooser, k, candidates, *window)
+        decoded: list[DecodedFrame] = []
+        # Without features nothing is decoded; but of a damaged file only what decodes is kept.
+        if chooser.needs_features or reading["salvage"]:
             decoded = source.frames(numbers, CANDIDATE_SIZE)
             if not decoded:
-                raise VidsamplerError(f"{video}: none of its frames can be decoded", code="damaged")
+                raise InputError(f"{video}: none of its frames can be decoded", code="damaged")
             numbers = np.array([frame.number for frame in decoded], np.int64)
         pts, times = source.pts(numbers), source.times(numbers)
         decoding = time.perf_counter() - clock
+        features = None
         if chooser.needs_features:
             features = light_features(_same_shape([frame.rgb for frame in decoded]))
         choice = chooser.choose(times, features, k, seed=seed)
@@ -240,8 +280,8 @@ def select(
             for position, i in enumerate(choice.indices)
         )
         return Selection(
-            video=str(video),
-            sampler=sampler,
+            video=video,
+            sampler=chooser.name,
             duration=source.duration,
             fps=source.fps,
             candidates=len(numbers),
@@ -252,7 +292,14 @@ def select(
         )
 
 
-def check_numbers(k: int, candidates: int, start: float | None, end: float | None) -> None:
+def check_numbers(
+    k: int,
+    candidates: int,
+    start: float | None,
+    end: float | None,
+    threads: int | None = None,
+    timeout: float | None = None,
+) -> None:
     """Refuses numbers that make no sense.
 
     Raises:
@@ -266,6 +313,10 @@ def check_numbers(k: int, candidates: int, start: float | None, end: float | Non
         )
     if start is not None and end is not None and start >= end:
         raise UsageError(f"--from {start:g} s must be before --to {end:g} s")
+    if threads is not None and not 1 <= threads <= 64:
+        raise UsageError(f"--threads must be 1 to 64, not {threads}")
+    if timeout is not None and timeout <= 0:
+        raise UsageError(f"--timeout must be more than 0 seconds, not {timeout:g}")
 
 
 def candidate_numbers(

@@ -29,6 +29,8 @@ def hevc(kind: int, layer: int = 0) -> bytes:
 
 
 RECOVERY_AT_ONCE = bytes([6, 6, 1, 0b1100_0000, 0x80])
+RECOVERY_ABOUT = bytes([6, 6, 1, 0b1000_0000, 0x80])
+RECOVERY_BROKEN = bytes([6, 6, 1, 0b1110_0000, 0x80])
 RECOVERY_LATER = bytes([6, 6, 1, 0b0100_0000, 0x80])
 
 
@@ -38,8 +40,9 @@ def test_h264_references(frame: object, extradata: bytes) -> None:
     reader = PacketReader("h264", extradata)
     assert read(reader, frame(h264(1, 0))).layer == 0
     assert read(reader, frame(h264(1, 2))).layer == NEEDED
-    # Parameter sets and access unit delimiters say nothing of references.
-    assert read(reader, frame(h264(9, 0), h264(7, 3), h264(1, 0))).layer == 0
+    # A delimiter says nothing of references, a parameter set may be needed later.
+    assert read(reader, frame(h264(9, 0), h264(1, 0))).layer == 0
+    assert read(reader, frame(h264(8, 3), h264(1, 0))).layer == NEEDED
     # Two fields in a packet: needed if one is.
     assert read(reader, frame(h264(1, 0), h264(1, 1))).layer == NEEDED
     # No picture in it: no certain answer.
@@ -52,6 +55,8 @@ def test_h264_entry_points() -> None:
     assert (idr.closed, idr.entry) == (True, True)
     open_ = read(reader, framed(RECOVERY_AT_ONCE, h264(1, 3)), keyframe=True)
     assert (open_.closed, open_.entry) == (False, True)
+    for other in (RECOVERY_ABOUT, RECOVERY_BROKEN):
+        assert not read(reader, framed(other, h264(1, 3)), keyframe=True).entry
     refresh = read(reader, framed(RECOVERY_LATER, h264(1, 3)), keyframe=True)
     assert (refresh.closed, refresh.entry) == (False, False)
 

@@ -14,6 +14,7 @@ def index_of(*groups: int) -> FrameIndex:
         first_packet=edges,
         first_frame=edges,
         entry_time=edges[:-1] * 10,
+        seek_time=edges[:-1] * 10,
         by_dts=True,
         group_bytes=np.full(len(groups), 1000, np.int64),
     )

@@ -177,10 +177,10 @@ def test_a_file_cut_in_half(tmp_path: Path, name: str) -> None:
 def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
     path = render(tmp_path / "a.mp4", 100, options=x264(10, 0))
     with Video(path) as video:
-        entries = list(video._source.stream.index_entries)
+        entries = [(e.pos, e.size) for e in video._source.stream.index_entries]
     data = bytearray(path.read_bytes())
-    for entry in entries[50:60]:  # one group
-        data[entry.pos : entry.pos + entry.size] = bytes(entry.size)
+    for position, size in entries[50:60]:  # one group
+        data[position : position + size] = bytes(size)
     path.write_bytes(data)
     with (
         Video(path) as video,
@@ -195,6 +195,39 @@ def test_damage_in_the_middle_is_named(tmp_path: Path) -> None:
 def test_deadline(tmp_path: Path) -> None:
     path = render(tmp_path / "a.ts", 100)
     assert fault(path, timeout=0.0) == "timeout"
+
+
+def test_deadline_while_decoding(tmp_path: Path) -> None:
+    path = render(tmp_path / "a.mp4", 300, options=x264(300, 2))
+    with Video(path, timeout=60) as video:
+        video._deadline._end = 0.0
+        with pytest.raises(InputError, match="not done after 60 s"):
+            video.frames([299])
+
+
+def test_numbers_and_sizes_out_of_range(tmp_path: Path) -> None:
+    path = render(tmp_path / "a.mp4", 20)
+    with Video(path) as video:
+        for numbers in ([-1], [20], [0, 20]):
+            for call in (video.frames, video.pts, video.times):
+                with pytest.raises(IndexError, match="of a video of 20"):
+                    call(numbers)
+        with pytest.raises(ValueError, match="at least 1 pixel"):
+            video.frames([0], 0)
+        assert video.frames([]) == []
+    for threads in (0, -1, 65):
+        with pytest.raises(ValueError, match="threads must be 1 to 64"):
+            Video(path, threads=threads)
+
+
+def test_nothing_stays_open(tmp_path: Path) -> None:
+    path = render(tmp_path / "a.ts", 60)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        assert fault(path, timeout=0.0) == "timeout"
+        with Video(path, threads=3) as video:
+            video.frames([1, 30, 59], 64)
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_too_many_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ class Features:
         contrast: (N,) float32, standard deviation of the brightness.
         sharpness: (N,) float32, fine detail in relation to edges, in the part of the picture that
             has the most of it; it depends little on contrast. 0 for a frame without any detail,
-            about 4 for a sharp one, about 15 for pure noise.
+            about 5 for a sharp one, about 20 for pure noise.
     """
 
     colours: Float32Array

@@ -206,11 +206,9 @@ def _sharpness(luma: Float32Array, gradients: _Gradients, inside: Float32Array) 
     )
     # Blur with sigma s divides this by about s squared.
     ratio = np.where(area > 0.05, detail / (edge + _DETAIL_FLOOR * area + 1e-6), -1)
-    # Not the mean of all cells: a sky is not blurred; and not the best one: a logo may lie over a
-    # blurred picture. Cells on bars do not count, so that the rank depends on the number of others.
+    # The second best cell. Not their mean: a sky is not blurred, and a planet is a small thing in
+    # a dark space. Not the best: a logo may lie over a blurred picture.
     ratio.sort(axis=1)
-    outside = (ratio < 0).sum(axis=1)
-    place = outside + (0.9 * (ratio.shape[1] - 1 - outside)).astype(np.int64)
-    place = np.minimum(place, ratio.shape[1] - 1)  # where no cell counts
-    sharpness: Float32Array = np.maximum(ratio[np.arange(len(ratio)), place], 0)
+    second = ratio[:, -2]
+    sharpness: Float32Array = np.maximum(np.where(second < 0, ratio[:, -1], second), 0)
     return sharpness

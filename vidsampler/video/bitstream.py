@@ -89,7 +89,7 @@ class PacketReader:
             position = following
 
     def _h264(self, data: memoryview, keyframe: bool) -> Facts:
-        pictures = referred = 0
+        pictures = needed = 0
         closed, recovers = False, False
         for unit in self._units(data):
             if not len(unit):
@@ -97,28 +97,31 @@ class PacketReader:
             kind = unit[0] & 31
             if 1 <= kind <= 5:
                 pictures += 1
-                referred += (unit[0] >> 5 & 3) > 0
+                needed += (unit[0] >> 5 & 3) > 0
                 closed |= kind == 5
-                if referred and not keyframe:
-                    break
+            elif kind in (7, 8, 13, 15):  # parameter sets, which later pictures may use
+                needed += 1
             elif kind == 6 and keyframe:
                 recovers |= _recovery_at_once(bytes(unit))
-        droppable = pictures > 0 and not referred
+            if needed and pictures and not keyframe:
+                break
         return Facts(
-            layer=0 if droppable else NEEDED,
+            layer=0 if pictures and not needed else NEEDED,
             closed=closed,
             entry=keyframe and (closed or recovers),
         )
 
     def _hevc(self, data: memoryview) -> Facts:
+        parameters = False
         for unit in self._units(data):
             if len(unit) < 2:
                 continue
             kind = unit[0] >> 1 & 63
+            parameters |= 32 <= kind <= 34
             if kind < 32:
                 layer = (unit[1] & 7) - 1
                 # Even types below 16 are sub-layer non-reference pictures.
-                droppable = kind < 16 and kind % 2 == 0 and layer >= 0
+                droppable = kind < 16 and kind % 2 == 0 and layer >= 0 and not parameters
                 return Facts(
                     layer=layer if droppable else NEEDED,
                     top_layer=max(layer, 0),
@@ -139,7 +142,8 @@ def droppable_mask(facts: list[Facts]) -> npt.NDArray[np.bool_]:
 
 
 def _recovery_at_once(unit: bytes) -> bool:
-    """True if a SEI unit holds a recovery point (payload type 6) with recovery_frame_cnt 0."""
+    """True if a SEI unit holds a recovery point (payload type 6) that is exact and at once."""
+    unit = unit.replace(b"\x00\x00\x03", b"\x00\x00")  # emulation prevention
     position = 1
     while position + 2 < len(unit):
         kind = size = 0
@@ -154,7 +158,7 @@ def _recovery_at_once(unit: bytes) -> bool:
             return False
         size, position = size + unit[position], position + 1
         if kind == 6:
-            # ue(v) 0 is the single bit 1.
-            return position < len(unit) and unit[position] >> 7 == 1
+            # recovery_frame_cnt ue(v) 0 is the bit 1; exact_match_flag 1; broken_link_flag 0.
+            return position < len(unit) and unit[position] >> 5 == 0b110
         position += size
     return False

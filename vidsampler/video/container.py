@@ -121,16 +121,21 @@ def _video_stream(path: Path, container: Any) -> Any:
     context = stream.codec_context
     if context is None:
         raise InputError(f"{path}: no decoder for its video codec", code="unsupported")
-    if context.width * context.height > MAX_PIXELS:
-        raise InputError(
-            f"{path}: frames of {context.width} x {context.height} are over the limit of "
-            f"{MAX_PIXELS // 1_000_000} megapixels",
-            code="too-large",
-        )
+    check_pixels(path, context.width, context.height)
     for other in container.streams:
         if other.index != stream.index:
             other.discard = av.stream.Discard.all
     return stream
+
+
+def check_pixels(path: Path, width: int, height: int) -> None:
+    """Raises InputError (class ``too-large``) for frames above `MAX_PIXELS`."""
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            f"{path}: frames of {width} x {height} are over the limit of "
+            f"{MAX_PIXELS // 1_000_000} megapixels",
+            code="too-large",
+        )
 
 
 class PacketSource:
@@ -144,8 +149,16 @@ class PacketSource:
         self.deadline = deadline
         self._packets: Iterator[Any] | None = None
         self._ahead: Any = None
+        self.moves = 0
+        """How often the position was changed; each time the decoder was emptied."""
         self._open()
-        self.primer = self._find_primer()
+        try:
+            self.first = next(self.packets(), None)
+            self._ahead, self.fresh = self.first, True
+            self.primer = self._find_primer()
+        except BaseException:
+            self.close()
+            raise
 
     def _open(self) -> None:
         self.container, self.stream = open_video(self.path)
@@ -157,15 +170,18 @@ class PacketSource:
         Old x264 encoders had faults that decoders undo, knowing them by the version that x264
         writes into the first packet only: core 33 and before, and before 151 with 4:4:4 chroma.
         """
-        if self.stream.codec_context.name != "h264":
+        first = self.first
+        if self.stream.codec_context.name != "h264" or first is None:
             return None
-        first = next(self.packets(), None)
-        if first is None:
-            return None
-        self._ahead, self.fresh = first, True
         version = re.search(rb"x264 - core +(\d+)", bytes(memoryview(first)[:2048]))
         oldest = 151 if "444" in (self.stream.codec_context.pix_fmt or "") else 34
         return first if version and int(version[1]) < oldest else None
+
+    def reopen(self) -> None:
+        """Starts again at the first packet, with a new decoder."""
+        self.close()
+        self.moves += 1
+        self._open()
 
     def close(self) -> None:
         """Closes the file."""
@@ -187,17 +203,21 @@ class PacketSource:
                 if packet.size:
                     self.fresh = False
                     yield packet
-        except (av.error.FFmpegError, OSError):
-            # The end of what can be read of a damaged file; the count shows what is missing.
-            return
+        except av.error.InvalidDataError:
+            return  # the end of what is there of a damaged file
+        except (av.error.FFmpegError, OSError) as error:
+            reason = error.strerror or str(error)
+            raise InputError(
+                f"{self.path}: cannot be read to its end: {reason}", code="unreadable"
+            ) from error
 
-    def go_to(self, time: int, *, by_dts: bool, before: int, is_first: bool, near: bool) -> bool:
+    def go_to(self, time: int, *, by_dts: bool, seek_to: int, is_first: bool, near: bool) -> bool:
         """Moves to the packet with a certain time.
 
         Args:
             time: its DTS where ``by_dts``, else its PTS, in stream ticks.
             by_dts: which of the two.
-            before: where to seek to: a time from which seeking back finds that packet.
+            seek_to: a time from which seeking back finds that packet.
             is_first: it is the first keyframe, which a fresh file finds without seeking.
             near: the file stands a little before it: read on.
 
@@ -206,8 +226,9 @@ class PacketSource:
         """
         if (near or (is_first and self.fresh)) and self._found(time, by_dts):
             return True
-        # Seek; seek to the time itself; read from the start.
-        for target in (before, time, None):
+        # Seek; seek a little earlier; read from the start.
+        early = seek_to - round(2 / self.stream.time_base)
+        for target in (seek_to, early, None):
             self._seek(target)
             if self._found(time, by_dts):
                 return True
@@ -225,14 +246,14 @@ class PacketSource:
 
     def _seek(self, target: int | None) -> None:
         self._packets, self._ahead = None, None
-        try:
-            if target is not None:
+        self.moves += 1
+        if target is not None:
+            try:
                 self.container.seek(target, stream=self.stream, backward=True)
                 return
-        except (av.error.FFmpegError, OSError, OverflowError):
-            pass  # no index to seek by
-        self.container.close()
-        self._open()
+            except (av.error.FFmpegError, OSError, OverflowError):
+                pass  # no index to seek by
+        self.reopen()
 
 
 def usable_cpus() -> int:

@@ -15,9 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from vidsampler.errors import InputError
 from vidsampler.video.bitstream import PacketReader
-from vidsampler.video.container import MAX_PIXELS, Deadline, PacketSource
+from vidsampler.video.container import MAX_PIXELS, Deadline, PacketSource, check_pixels
 from vidsampler.video.index import NO_TIME, FrameIndex, Group
 from vidsampler.video.plan import Feed, Job, Plan, plan_feed
 
@@ -48,12 +47,12 @@ class FrameConverter:
 
     Args:
         size: length of the shorter side in pixels, never enlarged; None keeps the source size.
-        threads: threads of the scaler.
+
+    Mirrored display matrices and pixels that are not square are left as they are stored.
     """
 
-    def __init__(self, size: int | None, threads: int = 1) -> None:
+    def __init__(self, size: int | None) -> None:
         self.size = size
-        self.threads = threads
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: Any) -> RGB:
@@ -65,7 +64,7 @@ class FrameConverter:
             height=height,
             format="rgb24",
             interpolation=Interpolation.BICUBIC,
-            threads=self.threads,
+            threads=1,
         ).to_ndarray()  # type: ignore[assignment]
         turns = round(frame.rotation / 90) % 4
         return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
@@ -147,66 +146,92 @@ def decode_plan(
 
     Args:
         path: the file.
-        index: its frames; groups that are read on the way are added to it.
+        index: its frames; groups that are read on the way are added to it. Threads share it:
+            entries are only added, and two threads add equal ones.
         plan: what to decode.
         take: makes one `Take` for each decoder thread.
         deadline: when to stop.
         source: an open source of the same file, used by the first decoder.
 
     Raises:
-        IndexMismatchError: the index does not describe the file; build it by a pass over it.
+        IndexMismatchError: the index does not describe the file.
         InputError: the deadline has passed, or a frame is too large.
     """
     jobs = iter(plan.jobs)
     lock = threading.Lock()
-    failed = threading.Event()
+    stop = threading.Event()
 
     def next_job() -> Job | None:
         with lock:
-            return None if failed.is_set() else next(jobs, None)
+            return None if stop.is_set() else next(jobs, None)
 
     def work(own: PacketSource | None) -> None:
         try:
             opened = own or PacketSource(path, deadline)
             try:
-                decoder = GroupDecoder(opened, index, take(), plan.threads_each)
+                decoder = GroupDecoder(opened, index, take(), plan.threads_each, stop)
                 while (job := next_job()) is not None:
                     decoder.run(job)
             finally:
                 if own is None:
                     opened.close()
+        except _StoppedError:
+            pass
         except BaseException:
-            failed.set()
+            stop.set()
             raise
 
     if plan.decoders == 1:
         work(source)
         return
     with ThreadPoolExecutor(plan.decoders, thread_name_prefix="decode") as pool:
-        futures = [
-            pool.submit(work, source if i == 0 else None) for i in range(min(plan.decoders, 64))
-        ]
+        futures = [pool.submit(work, source if i == 0 else None) for i in range(plan.decoders)]
         try:
             for future in futures:
                 future.result()
         except BaseException:
-            failed.set()
+            stop.set()
             raise
 
 
-class GroupDecoder:
-    """One decoder that works through jobs."""
+class _StoppedError(Exception):
+    """Another thread has failed, or the user has had enough."""
 
-    def __init__(self, source: PacketSource, index: FrameIndex, take: Take, threads: int) -> None:
+
+class GroupDecoder:
+    """One decoder that works through jobs.
+
+    Args:
+        source: an open file that nobody else reads.
+        index: the frames of the file.
+        take: called for each wanted frame.
+        threads: threads of the decoder.
+        stop: ends the work when it is set.
+    """
+
+    def __init__(
+        self,
+        source: PacketSource,
+        index: FrameIndex,
+        take: Take,
+        threads: int,
+        stop: threading.Event | None = None,
+    ) -> None:
         self.source = source
         self.index = index
         self.take = take
         self.threads = threads
+        self._stop = stop
         context = source.stream.codec_context
+        if context.is_open and context.thread_count != threads:
+            source.reopen()  # an open decoder keeps its threads
+            context = source.stream.codec_context
         self._reader = PacketReader(context.name, context.extradata)
         self._at: int | None = None  # the source stands at or in this group
         self._buffered: dict[int, list[Any]] = {}
         self._pending: dict[int, int] = {}
+        # How often the source had moved when the decoder got the references that it holds.
+        self._holds: int | None = None
 
     def run(self, job: Job) -> None:
         """Decodes the wanted frames of one job and hands them to ``take``."""
@@ -220,9 +245,13 @@ class GroupDecoder:
                 # Shown before the keyframe: they may refer to pictures of the group before.
                 self._feed(g - 1, self._feed_plan(g - 1, [], whole=True))
             following = wanted.get(g + 1)
-            continues = following is not None and self._feed_plan(g + 1, following).leading
+            continues = False
+            if following is not None:
+                if g + 1 not in self.index.groups and g not in self._buffered:
+                    # Reading ahead must not make it necessary to go back: that empties decoders.
+                    self._buffered[g] = list(self._packets(g))
+                continues = self._feed_plan(g + 1, following).leading
             self._feed(g, self._feed_plan(g, numbers, whole=continues))
-            self._buffered.pop(g, None)
             if not continues:
                 self._drain()
 
@@ -248,9 +277,7 @@ class GroupDecoder:
             (packet.is_discard for packet in packets),
             [self._reader.facts(memoryview(packet), packet.is_keyframe) for packet in packets],
         )
-        shown = group.shown_pts
-        expected = index.first_frame[g + 1] - index.first_frame[g]
-        if not group.entry or len(shown) != expected or (np.diff(shown) <= 0).any():
+        if not index.accepts(g, group):
             raise IndexMismatchError
         index.groups[g] = group
         return group
@@ -261,15 +288,10 @@ class GroupDecoder:
             yield from self._buffered[g]
             return
         index = self.index
-        time = int(index.entry_time[g])
-        before = time
-        if index.by_dts and g + 1 < index.group_count:
-            # Demuxers compare with presentation times, which lie a little after decoding times.
-            before = int(index.entry_time[g + 1]) - 1
         found = self.source.go_to(
-            time,
+            int(index.entry_time[g]),
             by_dts=index.by_dts,
-            before=before,
+            seek_to=int(index.seek_time[g]),
             is_first=g == 0,
             near=self._at is not None and g - 1 <= self._at <= g,
         )
@@ -284,39 +306,56 @@ class GroupDecoder:
                 return
 
     def _feed(self, g: int, feed: Feed) -> None:
+        self._pending.update(feed.wanted)
+        chosen = np.flatnonzero(feed.packets)
+        if len(chosen):
+            last = int(chosen[-1])
+            for position, packet in enumerate(self._packets(g)):
+                if feed.packets[position]:
+                    self._deliver(packet)
+                if position == last:
+                    break
+        self._buffered.pop(g, None)
+
+    def _deliver(self, packet: Any) -> None:
+        """Gives the decoder a packet and passes on the wanted frames that it shows."""
+        if self._holds is not None and self._holds != self.source.moves:
+            raise IndexMismatchError  # going elsewhere in the file has emptied the decoder
         context = self.source.stream.codec_context
         if not context.is_open:
             configure_decoder(context, self.threads)
             if self.source.primer is not None:
-                self._deliver(self.source.primer)
-                self._drain()
-        self._pending.update(feed.wanted)
-        chosen = np.flatnonzero(feed.packets)
-        if not len(chosen):
-            return
-        last = int(chosen[-1])
-        for position, packet in enumerate(self._packets(g)):
-            if feed.packets[position]:
-                self._deliver(packet)
-            if position == last:
-                return
-
-    def _deliver(self, packet: Any) -> None:
-        """Gives the decoder a packet (None: the end) and passes on the wanted frames it shows."""
-        try:
-            frames = self.source.stream.codec_context.decode(packet)
-        except (av.error.InvalidDataError, av.error.EOFError):
-            return  # a damaged picture; if it was wanted, it will be missed
-        for frame in frames:
-            number = self._pending.pop(frame.pts, None)
-            if number is not None:
-                check_pixels(frame, self.source.path)
-                self.take(number, frame.pts, frame)
+                self._decode(self.source.primer, {})
+                self._decode(None, {})
+                context.flush_buffers()
+        self._holds = self.source.moves
+        self._decode(packet, self._pending)
 
     def _drain(self) -> None:
-        self._deliver(None)
-        self.source.stream.codec_context.flush_buffers()
+        if self._holds is not None:
+            self._decode(None, self._pending)
+            self.source.stream.codec_context.flush_buffers()
+        self._holds = None
         self._pending.clear()
+
+    def _decode(self, packet: Any, pending: dict[int, int]) -> None:
+        self.source.deadline.check()
+        if self._stop is not None and self._stop.is_set():
+            raise _StoppedError
+        for frame in decoded(self.source.stream.codec_context, packet):
+            number = pending.pop(frame.pts, None)
+            if number is not None:
+                check_pixels(self.source.path, frame.width, frame.height)
+                self.take(number, frame.pts, frame)
+
+
+def decoded(context: Any, packet: Any) -> list[Any]:
+    """The frames that a decoder shows after a packet (None: the end); none for a damaged one."""
+    try:
+        frames: list[Any] = context.decode(packet)
+    except av.error.FFmpegError:
+        return []  # if a frame in it was wanted, it will be missed
+    return frames
 
 
 def configure_decoder(context: Any, threads: int) -> None:
@@ -324,16 +363,6 @@ def configure_decoder(context: Any, threads: int) -> None:
     context.thread_count = threads
     context.thread_type = "FRAME" if threads > 1 else "SLICE"
     context.options = {**context.options, "max_pixels": str(MAX_PIXELS)}
-
-
-def check_pixels(frame: Any, path: Path) -> None:
-    """Raises InputError where a frame is larger than the stream's header said and than allowed."""
-    if frame.width * frame.height > MAX_PIXELS:
-        raise InputError(
-            f"{path}: a frame of {frame.width} x {frame.height} is over the limit of "
-            f"{MAX_PIXELS // 1_000_000} megapixels",
-            code="too-large",
-        )
 
 
 def decode_in_order(
@@ -353,15 +382,12 @@ def decode_in_order(
     left = set(numbers)
     shown = 0
     for packet in _with_end(source.packets()):
-        try:
-            frames = context.decode(packet)
-        except (av.error.InvalidDataError, av.error.EOFError):
-            continue
-        for frame in frames:
+        source.deadline.check()
+        for frame in decoded(context, packet):
             number: int | None = shown if wanted is None else wanted.get(frame.pts)
             shown += 1
             if number in left:
-                check_pixels(frame, source.path)
+                check_pixels(source.path, frame.width, frame.height)
                 take(number, frame.pts if frame.pts is not None else NO_TIME, frame)
                 left.discard(number)
         if not left:

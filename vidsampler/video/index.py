@@ -38,6 +38,7 @@ class Group:
         shown: (n,) the packet gives a frame that is shown.
         closed: nothing in the group needs what lies before it.
         entry: decoding may start at its keyframe.
+        layered: it has several temporal layers.
     """
 
     pts: IntArray
@@ -45,6 +46,7 @@ class Group:
     shown: BoolArray
     closed: bool
     entry: bool
+    layered: bool = False
 
     @classmethod
     def from_facts(cls, pts: Iterable[int], discarded: Iterable[bool], facts: list[Facts]) -> Group:
@@ -57,6 +59,7 @@ class Group:
             shown=shown,
             closed=facts[0].closed,
             entry=facts[0].entry,
+            layered=any(fact.top_layer for fact in facts),
         )
 
     @property
@@ -79,6 +82,7 @@ class FrameIndex:
         first_frame: (G+1,) number of each group's first frame, in showing order.
         entry_time: (G,) time that finds the keyframe packet again: its DTS where ``by_dts``, else
             its PTS.
+        seek_time: (G,) time from which seeking back finds it, in stream ticks.
         by_dts: the table comes from the container's index.
         group_bytes: (G,) coded size.
         groups: what is known of the packets of each group.
@@ -90,6 +94,7 @@ class FrameIndex:
     first_packet: IntArray
     first_frame: IntArray
     entry_time: IntArray
+    seek_time: IntArray
     by_dts: bool
     group_bytes: IntArray
     groups: dict[int, Group] = field(default_factory=dict)
@@ -110,6 +115,19 @@ class FrameIndex:
     def packet_counts(self) -> IntArray:
         """(G,) packets of each group."""
         return np.diff(self.first_packet)
+
+    def accepts(self, g: int, group: Group) -> bool:
+        """True if what was read of a group fits the table and the groups next to it."""
+        shown = group.shown_pts
+        expected = int(self.first_frame[g + 1] - self.first_frame[g])
+        if not group.entry or len(shown) != expected or (np.diff(shown) <= 0).any():
+            return False
+        before, after = self.groups.get(g - 1), self.groups.get(g + 1)
+        if len(shown) == 0:
+            return True
+        if before is not None and before.shown.any() and before.shown_pts[-1] >= shown[0]:
+            return False
+        return after is None or not after.shown.any() or bool(after.shown_pts[0] > shown[-1])
 
     def group_of(self, numbers: npt.ArrayLike) -> IntArray:
         """(k,) group that holds each frame number."""
@@ -148,6 +166,7 @@ def index_from_entries(
                 first_packet=np.zeros(1, np.int64),
                 first_frame=np.zeros(1, np.int64),
                 entry_time=np.zeros(0, np.int64),
+                seek_time=np.zeros(0, np.int64),
                 by_dts=True,
                 group_bytes=np.zeros(0, np.int64),
                 missing_frames=missing,
@@ -160,6 +179,8 @@ def index_from_entries(
         first_packet=first_packet,
         first_frame=shown_before[first_packet],
         entry_time=timestamps[start],
+        # Demuxers compare with presentation times, which lie a little after decoding times.
+        seek_time=np.append(timestamps[start][1:] - 1, timestamps[-1]),
         by_dts=True,
         group_bytes=np.diff(bytes_before[first_packet]),
         missing_frames=missing,
@@ -168,6 +189,7 @@ def index_from_entries(
 
 def index_from_packets(
     pts: IntArray,
+    seek: IntArray,
     keyframe: BoolArray,
     discarded: BoolArray,
     size: IntArray,
@@ -179,6 +201,7 @@ def index_from_packets(
 
     Args:
         pts: (n,) presentation times, `NO_TIME` where the container has none.
+        seek: (n,) the times that the container is searched by.
         keyframe: (n,) the container's keyframe flag.
         discarded: (n,) packets that an edit list cuts away.
         size: (n,) coded size, bytes.
@@ -218,6 +241,7 @@ def index_from_packets(
         first_packet=first_packet,
         first_frame=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         entry_time=pts[start],
+        seek_time=seek[start],
         by_dts=False,
         group_bytes=np.diff(bytes_before[first_packet]),
         groups=groups if ordered else {},

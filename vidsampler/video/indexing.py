@@ -9,7 +9,7 @@ from vidsampler.video.container import PacketSource
 from vidsampler.video.index import NO_TIME, FrameIndex, index_from_entries, index_from_packets
 
 MAX_GROUP_BYTES = 128 << 20
-"""Groups above this are read packet by packet instead of being held whole."""
+"""With larger groups the file is scanned, so that no group has to be held whole."""
 
 
 def read_container_index(source: PacketSource) -> FrameIndex | None:
@@ -20,6 +20,13 @@ def read_container_index(source: PacketSource) -> FrameIndex | None:
     stream = source.stream
     if "mp4" not in source.container.format.name or not stream.frames:
         return None
+    context = stream.codec_context
+    if context.has_b_frames and source.first is not None:
+        facts = PacketReader(context.name, context.extradata).facts(
+            memoryview(source.first), source.first.is_keyframe
+        )
+        if not facts.closed:
+            return None  # pictures before the first keyframe are listed, but cannot be decoded
     entries = list(stream.index_entries)
     if len(entries) < stream.frames:
         return None  # fragments: the index grows while reading
@@ -46,7 +53,10 @@ def scan_packets(source: PacketSource) -> FrameIndex | None:
     context = source.stream.codec_context
     reader = PacketReader(context.name, context.extradata)
     reorders = bool(context.has_b_frames)
+    # Transport and program streams are searched by decoding times.
+    by_dts = source.container.format.name in ("mpegts", "mpeg")
     pts: list[int] = []
+    seek: list[int] = []
     keyframe: list[bool] = []
     discarded: list[bool] = []
     size: list[int] = []
@@ -56,6 +66,7 @@ def scan_packets(source: PacketSource) -> FrameIndex | None:
         if time is None and not reorders:
             time = packet.dts
         pts.append(NO_TIME if time is None else time)
+        seek.append(packet.dts if by_dts and packet.dts is not None else pts[-1])
         keyframe.append(packet.is_keyframe)
         discarded.append(packet.is_discard)
         size.append(packet.size)
@@ -64,6 +75,7 @@ def scan_packets(source: PacketSource) -> FrameIndex | None:
         return None
     return index_from_packets(
         np.array(pts, np.int64),
+        np.array(seek, np.int64),
         np.array(keyframe, bool),
         np.array(discarded, bool),
         np.array(size, np.int64),

@@ -141,6 +141,8 @@ def plan_feed(group: Group, first_frame: int, wanted: tuple[int, ...], *, whole:
     is_wanted = np.isin(group.pts, list(targets)) & group.shown
     packets = ~group.droppable | is_wanted
     packets[0] = True
+    if whole and group.layered:
+        packets[:] = True  # a higher layer of the next group may refer to a lower one of this
     if not whole:
         last = int(np.flatnonzero(is_wanted)[-1]) if is_wanted.any() else -1
         packets[last + 1 :] = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,8 +27,12 @@ from vidsampler.video.decode import (
 )
 from vidsampler.video.index import FrameIndex, IntArray
 from vidsampler.video.indexing import read_container_index, scan_packets
-from vidsampler.video.plan import Plan, plan_decode
+from vidsampler.video.plan import plan_decode
 from vidsampler.video.structure import missing_bytes
+
+
+class IndexChangedError(InputError):
+    """The container's index was wrong: open the file again with ``trust_index=False``."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +70,18 @@ class Video:
 
     Frames are numbered from 0 in showing order, and times count from the container's start.
 
+    Not safe to share between threads; it starts its own.
+
     Args:
         path: the file.
-        threads: decoder threads; None takes what the process may use, at most 8.
+        threads: decoder threads, 1 to 64; None takes what the process may use, at most 8.
         timeout: seconds for all work on this file; None is no limit.
         salvage: take what decodes of a file that is cut or damaged, instead of refusing it.
+        trust_index: use the container's own index, if it has one; False reads all packets first.
 
     Raises:
         InputError: with the class of the fault as its ``code``.
+        ValueError: ``threads`` is out of range.
     """
 
     def __init__(
@@ -82,15 +91,20 @@ class Video:
         threads: int | None = None,
         timeout: float | None = None,
         salvage: bool = False,
+        trust_index: bool = True,
     ) -> None:
+        if threads is not None and not 1 <= threads <= 64:
+            raise ValueError(f"threads must be 1 to 64, got {threads}")
         self.path = Path(path)
         self.threads = threads if threads is not None else min(8, usable_cpus())
         self.salvage = salvage
+        self._undecodable: set[int] = set()
         self._deadline = Deadline(timeout, self.path)
         self._source = PacketSource(self.path, self._deadline)
         try:
             self._read_header()
-            self.index = read_container_index(self._source) or self._scan()
+            listed = read_container_index(self._source) if trust_index else None
+            self.index = listed or self._scan()
             self._refuse_what_is_cut()
         except BaseException:
             self._source.close()
@@ -182,16 +196,32 @@ class Video:
     def _scan(self) -> FrameIndex:
         """Builds the index by a pass over all packets."""
         if not self._source.fresh:
-            self._restart()
+            self._source.reopen()
         index = scan_packets(self._source)
-        self._restart()
+        self._source.reopen()
         if index is None:
             raise InputError(f"{self.path}: there is no frame in it", code="no-video")
         return index
 
-    def _restart(self) -> None:
-        self._source.close()
-        self._source = PacketSource(self.path, self._deadline)
+    def _rebuild(self) -> None:
+        """Replaces a container's index that does not fit, if no frame changes its number.
+
+        Raises:
+            IndexChangedError: numbers that were given out mean other frames now.
+        """
+        old, new = self.index, self._scan()
+        same = old.frames == new.frames and new.ordered
+        for g, group in old.groups.items():
+            first = int(old.first_frame[g])
+            numbers = np.arange(first, first + len(group.shown_pts))
+            same = same and np.array_equal(group.shown_pts, _pts_of(new, numbers))
+        if not same:
+            raise IndexChangedError(
+                f"{self.path}: the container's index does not fit its packets",
+                hint="open it with trust_index=False",
+                code="index",
+            )
+        self.index = new
 
     def _refuse_what_is_cut(self) -> None:
         missing = self.index.missing_frames
@@ -209,25 +239,30 @@ class Video:
             raise InputError(f"{self.path}: there is no frame in it", code="no-video")
 
     def pts(self, numbers: npt.ArrayLike) -> IntArray:
-        """(k,) presentation times of frames in stream ticks; reads packets, decodes nothing."""
-        wanted = np.asarray(numbers, np.int64)
-        index = self.index
-        if not index.ordered:
+        """(k,) presentation times of frames in stream ticks; reads packets, decodes nothing.
+
+        Where a container's times do not tell which frame is which (AVI with B-frames), they are
+        made from the frame rate.
+
+        Raises:
+            IndexError: there is no such frame.
+        """
+        wanted = self._checked(numbers)
+        if not self.index.ordered:
             if not self._rate:
                 return wanted
             step = 1 / (self._rate * self.time_base)
             return np.array([round(int(n) * step) for n in wanted], np.int64)
-        try:
-            groups = index.group_of(wanted)
-            self._load(groups)
-        except IndexMismatchError:
-            self.index = self._scan()
-            return self.pts(wanted)
-        found = np.empty(len(wanted), np.int64)
-        for g in np.unique(groups):
-            inside = groups == g
-            found[inside] = index.groups[int(g)].shown_pts[wanted[inside] - index.first_frame[g]]
-        return found
+        self._load(self.index.group_of(wanted))
+        return _pts_of(self.index, wanted)
+
+    def _checked(self, numbers: npt.ArrayLike) -> IntArray:
+        wanted = np.asarray(numbers, np.int64).ravel()
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < self.index.frames:
+            raise IndexError(
+                f"frames {wanted.min()} to {wanted.max()} of a video of {self.index.frames}"
+            )
+        return wanted
 
     def times(self, numbers: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """(k,) times of frames in seconds from the container's start."""
@@ -255,11 +290,7 @@ class Video:
         """(G,) frame numbers of the keyframes that are shown."""
         if not self.index.ordered:
             return self._keyframes_as_decoded()
-        try:
-            self._load(np.arange(self.index.group_count))
-        except IndexMismatchError:
-            self.index = self._scan()
-            return self.keyframes()
+        self._load(np.arange(self.index.group_count))
         numbers = [
             int(self.index.first_frame[g]) + group.leading
             for g, group in sorted(self.index.groups.items())
@@ -281,16 +312,16 @@ class Video:
     def _load(self, groups: npt.ArrayLike) -> None:
         """Makes sure that the packets of some groups are known."""
         missing = [int(g) for g in np.unique(groups) if int(g) not in self.index.groups]
-        if missing:
-            reader = GroupDecoder(self._source, self.index, lambda *_: None, self.threads)
+        if not missing:
+            return
+        reader = GroupDecoder(self._source, self.index, lambda *_: None, self.threads)
+        try:
             for g in missing:
                 reader.read_group(g)
+        except IndexMismatchError:
+            self._rebuild()
 
     # ---------------------------------------------------------------- the frames themselves
-
-    def plan(self, numbers: npt.ArrayLike) -> Plan:
-        """What decoding these frames would take."""
-        return plan_decode(self.index, numbers, self.threads)
 
     def frames(self, numbers: npt.ArrayLike, size: int | None = None) -> list[DecodedFrame]:
         """Decodes frames.
@@ -305,9 +336,13 @@ class Video:
 
         Raises:
             InputError: ``damaged`` if a frame cannot be decoded; ``timeout``; ``too-large``.
+            IndexError: there is no such frame.
+            ValueError: ``size`` is below 1.
         """
+        if size is not None and size < 1:
+            raise ValueError(f"size must be at least 1 pixel, got {size}")
         converters = ConverterPool(size, self.threads)
-        wanted = sorted({int(n) for n in np.asarray(numbers, np.int64).ravel()})
+        wanted = np.unique(self._checked(numbers)).tolist()
         with converters:
             missing = self.decode_into(wanted, lambda: converters.take)
         taken = converters.taken
@@ -340,7 +375,8 @@ class Video:
         Returns:
             The numbers of the frames that could not be decoded, ascending.
         """
-        left = {int(n) for n in np.asarray(numbers, np.int64).ravel()}
+        asked = set(self._checked(numbers).tolist())
+        left = asked - self._undecodable
         lock = threading.Lock()
 
         def counted() -> Take:
@@ -353,27 +389,42 @@ class Video:
 
             return take
 
-        if self.index.ordered:
+        if self.index.ordered and left:
             try:
-                self._run_plan(sorted(left), counted)
+                self._run_plan(left, counted)
             except IndexMismatchError:
-                self.index = self._scan()
-                if self.index.ordered:
-                    self._run_plan(sorted(left), counted)
+                if self.index.by_dts:
+                    self._rebuild()
+                    self._run_plan_again(left, counted)
         if left:
-            self._restart()
             times: dict[int, int] | None = None
             if self.index.ordered:
-                numbers = sorted(left)
-                times = dict(zip(map(int, self.pts(numbers)), numbers, strict=True))
-                self._restart()
+                some = sorted(left)
+                times = dict(zip(self.pts(some).tolist(), some, strict=True))
+            self._source.reopen()
             decode_in_order(self._source, times, set(left), counted(), self.threads)
-            self._restart()
-        return sorted(left)
+            self._source.reopen()
+            self._undecodable |= left
+        return sorted(left | asked & self._undecodable)
 
-    def _run_plan(self, wanted: list[int], taker: Any) -> None:
-        plan = plan_decode(self.index, wanted, self.threads)
+    def _run_plan(self, wanted: set[int], taker: Callable[[], Take]) -> None:
+        plan = plan_decode(self.index, sorted(wanted), self.threads)
         decode_plan(self.path, self.index, plan, taker, self._deadline, self._source)
+
+    def _run_plan_again(self, wanted: set[int], taker: Callable[[], Take]) -> None:
+        # What even the scanned index does not lead to is decoded from the start.
+        with contextlib.suppress(IndexMismatchError):
+            self._run_plan(wanted, taker)
+
+
+def _pts_of(index: FrameIndex, numbers: IntArray) -> IntArray:
+    """(k,) presentation times of frames whose groups are known."""
+    found = np.empty(len(numbers), np.int64)
+    groups = index.group_of(numbers)
+    for g in np.unique(groups):
+        inside = groups == g
+        found[inside] = index.groups[int(g)].shown_pts[numbers[inside] - index.first_frame[g]]
+    return found
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -382,5 +433,9 @@ def probe(path: str | Path) -> VideoInfo:
     Raises:
         InputError: with the class of the fault as its ``code``.
     """
-    with Video(path) as video:
-        return video.info()
+    try:
+        with Video(path) as video:
+            return video.info()
+    except IndexChangedError:
+        with Video(path, trust_index=False) as video:
+            return video.info()
