@@ -102,7 +102,7 @@ def load_clips(folder: Path) -> list[Clip]:
         source = _source(name, names[name])
         if source not in clips:
             clips[source] = Clip(folder / name, _duration(folder / name), source)
-    return [clip for clip in clips.values() if clip.duration >= 1.1]
+    return [clip for clip in clips.values() if clip.duration >= 1.6]
 
 
 def _source(name: str, source: str) -> str:
@@ -132,25 +132,22 @@ def plan(
         seed: the montage's number.
         count: how many clips it has.
         lengths: shortest and longest clip in seconds; drawn log-uniform between them.
-
-    Raises:
-        ValueError: there are not enough clips that are long enough.
     """
     draw = np.random.default_rng(seed)
-    wanted = np.exp(draw.uniform(*np.log(lengths), count))
+    shortest, longest = np.log(lengths)
+    wanted = np.exp(draw.uniform(shortest, longest, count))
     pieces: list[Piece] = []
     free = list(clips)
     for length in sorted(wanted, reverse=True):
         frames = max(1, round(length * RATE))
-        # Half a second is left over, because many files end before they say.
+        # Half a second is left over, because many files end before they say. The few longest
+        # clips may be taken already: then the longest that is left.
+        limit = max(clip.duration for clip in free) - 0.5
+        frames = min(frames, int(limit * RATE))
         fits = [clip for clip in free if clip.duration >= frames / RATE + 0.5]
-        if not fits:
-            fits = [clip for clip in free if clip.duration >= frames / RATE]
-        if not fits:
-            raise ValueError(f"no clip is left that lasts {length:.1f} s")
         clip = fits[draw.integers(len(fits))]
         free.remove(clip)
-        latest = max(0.0, clip.duration - frames / RATE - 0.5)
+        latest = clip.duration - frames / RATE - 0.5
         pieces.append(Piece("clip", str(clip.path), float(draw.uniform(0, latest)), frames))
     pieces = [pieces[i] for i in draw.permutation(count)]
     gaps = {kind: int(draw.integers(count - 1)) for kind in BAD_SECONDS}
@@ -383,12 +380,12 @@ def main() -> None:
     if not data:
         sys.exit("set VIDSAMPLER_TEST_DATA to the folder that holds clips/captions.csv")
     clips = load_clips(Path(data) / "clips")
-    montages = []
+    montages: list[tuple[int, Sequence[Piece], Path]] = []
     for seed in range(options.seed, options.seed + options.montages):
         montage = plan(clips, seed, count=options.clips, lengths=tuple(options.lengths))
-        print(f"\rmontage {len(montages) + 1} of {options.montages}", end="", file=sys.stderr)
         montages.append((seed, montage, cached(montage, options.cache, SIZE)))
-    print(file=sys.stderr)
+        if len(montages) % 10 == 0:
+            print(f"montage {len(montages)} of {options.montages} is rendered", file=sys.stderr)
 
     def choose(path: Path, name: str) -> list[float]:
         selection = select(path, options.k, sampler=name)

@@ -60,6 +60,13 @@ class InputError(VidsamplerError):
     exit_code = 2
 
 
+class DeadlineError(InputError):
+    """A video took longer than it was given; a failure at run time, not of the input."""
+
+    default_code = "timeout"
+    exit_code = 1
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """The message for a name that is not known, with the nearest one that is.
 

@@ -118,12 +118,7 @@ class Selection:
         from vidsampler.video.images import write_image
 
         folder = Path(folder)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise VidsamplerError(
-                f"{folder}: cannot be made: {error.strerror or error}", code="unwritable"
-            ) from error
+        make_folder(folder)
         times = {frame.index: frame.time for frame in self.kept}
         written = []
         with self._open() as video:
@@ -292,6 +287,20 @@ def _select(
         )
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it.
+
+    Raises:
+        VidsamplerError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VidsamplerError(
+            f"{folder}: cannot be made: {error.strerror or error}", code="unwritable"
+        ) from error
+
+
 def check_numbers(
     k: int,
     candidates: int,
@@ -357,6 +366,8 @@ def candidate_numbers(
         count = min(DENSE_LIMIT, max(k, candidates, int(np.ceil(span * DENSE_RATE))))
     else:
         count = max(k, candidates)
+    # More candidates than frames would only name frames twice.
+    count = min(count, past - first)
     return np.unique(first + uniform_positions(past - first, count))
 
 

@@ -82,6 +82,7 @@ def _fitted(picture: Image.Image, width: int, height: int) -> Image.Image:
 
 
 def _shorten(text: str, draw: object, font: object) -> str:
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
     room = WIDTH - 2 * GAP
     length = draw.textlength  # type: ignore[attr-defined]
     if length(text, font) <= room:

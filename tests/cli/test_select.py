@@ -72,7 +72,7 @@ def run(
     """Runs `vidsampler select` in a folder with some files."""
     for name in ("clip.mp4", "more/clip.mp4", "more/other.mkv", "some/a.mp4", "some/broken.mp4"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
+        (tmp_path / name).write_bytes(b"x")
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.txt").touch()
     monkeypatch.chdir(tmp_path)
@@ -262,7 +262,7 @@ def test_fewer_frames_than_asked_for_are_mentioned(
     monkeypatch.setattr(module, "select", lambda video, k, **rest: stand_in(video, 1, **rest))
     ran = run("clip.mp4", "--json")
     assert ran.code == 0
-    assert ran.err == "clip.mp4: 1 frames kept, 8 were asked for\n"
+    assert ran.err == "clip.mp4: 1 frame kept, 8 were asked for\n"
 
 
 @pytest.mark.parametrize(

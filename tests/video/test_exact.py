@@ -14,11 +14,13 @@ import av
 import numpy as np
 import pytest
 
+import vidsampler
 from tests.rendering import HEIGHT, WIDTH, numbered_picture, read_number, render
 from tests.video.clips import CLIPS, COUNT, x264
 from vidsampler.video import Video
 from vidsampler.video.container import Deadline, PacketSource
 from vidsampler.video.positions import uniform_positions
+from vidsampler.video.reader import IndexChangedError
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -168,6 +170,107 @@ def primer(path: Path) -> Any:
         return source.primer
     finally:
         source.close()
+
+
+def remux(source: Path, target: Path, keyframe: int, options: dict[str, str]) -> Path:
+    """Copies the packets from the given keyframe on, without decoding."""
+    with av.open(str(source)) as old, av.open(str(target), "w", container_options=options) as new:
+        stream = old.streams.video[0]
+        copy = new.add_stream_from_template(stream)
+        seen = 0
+        for packet in old.demux(stream):
+            seen += bool(packet.is_keyframe and packet.size)
+            if seen > keyframe and packet.size:
+                packet.stream = copy
+                new.mux(packet)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("name", "ending"),
+    [
+        *[
+            (name, e)
+            for name in ("open-gop.mp4", "mpeg4.mp4", "hevc-open.mp4")
+            for e in ("mp4", "mkv")
+        ],
+        *[(name, e) for name in ("open-gop.ts", "mpeg2.ts", "hevc.ts") for e in ("mp4", "ts")],
+    ],
+)
+def test_files_that_start_with_an_open_group(
+    clip: Callable[[str], Path], tmp_path: Path, name: str, ending: str
+) -> None:
+    """Pictures shown before the first keyframe need what was cut away: they have no number."""
+    if name == "hevc-open.mp4":
+        options = {"x265-params": "keyint=30:min-keyint=30:open-gop=1:bframes=3:log-level=error"}
+        whole = render(
+            tmp_path / name, COUNT, codec="libx265", options=options | {"preset": "ultrafast"}
+        )
+    else:
+        whole = clip(name)
+    muxer = {"use_editlist": "0"} if ending == "mp4" else {}
+    path = remux(whole, tmp_path / f"cut.{ending}", 1, muxer)
+    expected = reference(path)
+    with Video(path) as video:
+        assert video.index.frames == len(expected)
+    numbers = uniform_positions(len(expected), 20)
+    for threads in (1, 2):
+        assert decoded(path, numbers, threads) == {int(n): expected[n] for n in numbers}
+
+
+@pytest.mark.parametrize(
+    "name", ["open-gop.mp4", "open-gop.ts", "mpeg4.mp4", "mpeg2.ts", "hevc.ts", "vp8.webm"]
+)
+def test_many_calls_on_one_video(
+    clip: Callable[[str], Path], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is known already of the groups, each call finds its frames by the plan alone."""
+    path = clip(name)
+    expected = reference(path)
+    rng = np.random.default_rng(0)
+
+    def refuse(*args: object, **options: object) -> None:
+        raise AssertionError("decoded from the start")
+
+    monkeypatch.setattr("vidsampler.video.reader.decode_in_order", refuse)
+    for threads in (1, 3):
+        with Video(path, threads=threads) as video:
+            for _ in range(8):
+                numbers = rng.integers(0, COUNT, rng.integers(1, 9))
+                found: dict[int, str] = {}
+
+                def take(number: int, pts: int, frame: Any, found: Any = found) -> None:
+                    found[number] = digest(frame)
+
+                if rng.random() < 0.3:
+                    video.times(rng.integers(0, COUNT, 2))
+                assert video.decode_into(numbers, lambda take=take: take) == []  # type: ignore[misc]
+                assert found == {int(n): expected[n] for n in numbers}
+
+
+def test_an_index_that_lies(tmp_path: Path) -> None:
+    """The list of keyframes names a packet that is none: no frame changes its number silently."""
+    path = render(tmp_path / "a.mp4", 120, options=x264(30, 3))
+    expected = reference(path)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"stss") + 4
+    count = int.from_bytes(data[start + 4 : start + 8], "big")
+    assert count == 4
+    place = start + 8 + 4 * (count - 1)
+    data[place : place + 4] = (int.from_bytes(data[place : place + 4], "big") + 3).to_bytes(4)
+    path.write_bytes(data)
+    for numbers in ([5, 40, 100], [100, 119], list(range(120))):
+        try:
+            found = decoded(path, np.array(numbers), 2)
+        except IndexChangedError:
+            found = {}
+            with Video(path, trust_index=False) as video:
+                assert video.index.frames == 120
+                assert [read_number(f.rgb) for f in video.frames(numbers)] == numbers
+        assert all(found[n] == expected[n] for n in found)
+    assert [read_number(p) for p in vidsampler.select(path, k=6, sampler="uniform").frames()] == [
+        *[10, 30, 50, 70, 90, 110]
+    ]
 
 
 @pytest.mark.slow

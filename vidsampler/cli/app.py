@@ -14,7 +14,7 @@ import typer
 from vidsampler import __version__
 from vidsampler.cli import completion, env, listing, select
 from vidsampler.cli.options import Debug, Json, output_of
-from vidsampler.cli.output import Output, StdoutError
+from vidsampler.cli.output import Output, StdoutError, as_error
 from vidsampler.errors import UsageError, VidsamplerError
 
 INTERRUPTED = 130
@@ -99,13 +99,8 @@ def _run(words: list[str], out: Output) -> int:
     except VidsamplerError as error:
         out.failure(error)
         return error.exit_code
-    except OSError as error:
-        failed = VidsamplerError(_os_message(error), code="io")
-        failed.__cause__ = error
-        out.failure(failed)
-        return failed.exit_code
     except Exception as error:
-        failed = _usage_error(error) if isinstance(error, _PARSE_ERROR) else _internal(error)
+        failed = _usage_error(error) if isinstance(error, _PARSE_ERROR) else as_error(error)
         failed.__cause__ = error
         out.failure(failed)
         return failed.exit_code
@@ -136,20 +131,6 @@ def _usage_error(error: Any) -> UsageError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "vidsampler"
     return UsageError(" ".join(message.split()), hint=f"see: {path} --help")
-
-
-def _internal(error: Exception) -> VidsamplerError:
-    return VidsamplerError(
-        f"internal error: {type(error).__name__}: {error}",
-        hint="run again with --debug and report what it prints, with the output of: vidsampler env",
-        code="internal",
-    )
-
-
-def _os_message(error: OSError) -> str:
-    names = " -> ".join(str(name) for name in (error.filename, error.filename2) if name)
-    why = error.strerror or str(error) or type(error).__name__
-    return f"{names}: {why}" if names else why
 
 
 def _given(flag: str, words: list[str]) -> bool:

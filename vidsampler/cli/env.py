@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -50,11 +49,13 @@ def command(context: typer.Context, json: Json = False, debug: Debug = False) ->
     Versions, devices, codecs, caches.
     """
     out = output_of(context)
+    from vidsampler.video.container import usable_cpus
+
     report = {
         "vidsampler": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpus": _usable_cpus(),
+        "cpus": usable_cpus(),
         "packages": {name: _version(name) for name in PACKAGES},
         **_video_libraries(),
         "torch": _torch_devices(),
@@ -65,13 +66,6 @@ def command(context: typer.Context, json: Json = False, debug: Debug = False) ->
         out.result(report)
     else:
         out.table(["what", "value"], [[key, value] for key, value in _flat(report)])
-
-
-def _usable_cpus() -> int:
-    """Processors that this process may use, which taskset and containers make fewer."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _version(package: str) -> str | None:

@@ -11,15 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from vidsampler.errors import InputError, UsageError
+from vidsampler.errors import InputError, UsageError, VidsamplerError
 
 STDIN = "-"
 SUFFIXES = frozenset(
     {
         ".3gp",
+        ".asf",
         ".avi",
         ".flv",
         ".gif",
+        ".ivf",
         ".m2ts",
         ".m4v",
         ".mkv",
@@ -27,6 +29,8 @@ SUFFIXES = frozenset(
         ".mp4",
         ".mpeg",
         ".mpg",
+        ".mts",
+        ".ogv",
         ".ts",
         ".webm",
         ".wmv",
@@ -64,6 +68,8 @@ def collect(words: Sequence[str]) -> list[Item]:
     """
     if words.count(STDIN) > 1:
         raise UsageError("standard input (-) can be read only once")
+    if STDIN in words and sys.stdin is None:
+        raise UsageError("standard input (-) is closed", hint="pipe a video into it")
     if STDIN in words and sys.stdin.isatty():
         raise UsageError("standard input (-) is a terminal", hint="pipe a video into it")
     items: list[Item] = []
@@ -71,7 +77,7 @@ def collect(words: Sequence[str]) -> list[Item]:
         if word == STDIN or not os.path.isdir(word):
             items.append(Item(word))
         elif found := _walk(word):
-            items += (Item(path) for path in found)
+            items += found
         else:
             wanted = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
             error = InputError(
@@ -104,18 +110,23 @@ def opened(item: Item) -> Iterator[Path]:
             raise InputError("standard input gave no bytes", code="empty")
         try:
             yield Path(spooled.name)
-        except InputError as error:
+        except VidsamplerError as error:
             # Nobody knows the temporary file by its name.
             message = error.message.replace(spooled.name, "standard input")
-            raise InputError(message, hint=error.hint, code=error.code) from error
+            raise type(error)(message, hint=error.hint, code=error.code) from error
 
 
-def _walk(folder: str) -> list[str]:
-    found = []
-    for parent, folders, files in os.walk(folder):
+def _walk(folder: str) -> list[Item]:
+    found: list[Item] = []
+
+    def unreadable(error: OSError) -> None:
+        message = f"{error.filename}: the folder cannot be read: {error.strerror}"
+        found.append(Item(str(error.filename), InputError(message, code="unreadable")))
+
+    for parent, folders, files in os.walk(folder, onerror=unreadable):
         folders.sort()
         found += [
-            os.path.join(parent, name)
+            Item(os.path.join(parent, name))
             for name in sorted(files)
             if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
         ]

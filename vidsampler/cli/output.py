@@ -216,3 +216,22 @@ def _rich_bar() -> RichProgress:
         console=Console(file=sys.stderr),
         transient=True,
     )
+
+
+def as_error(error: Exception) -> VidsamplerError:
+    """Any exception as one to show; what is no mistake of the user's is called internal."""
+    if isinstance(error, VidsamplerError):
+        return error
+    if isinstance(error, OSError):
+        return VidsamplerError(_os_message(error), code="io")
+    return VidsamplerError(
+        f"internal error: {type(error).__name__}: {error}",
+        hint="run again with --debug and report what it prints, with the output of: vidsampler env",
+        code="internal",
+    )
+
+
+def _os_message(error: OSError) -> str:
+    names = " -> ".join(str(name) for name in (error.filename, error.filename2) if name)
+    why = error.strerror or str(error) or type(error).__name__
+    return f"{names}: {why}" if names else why

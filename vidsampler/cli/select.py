@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,10 +14,15 @@ import typer
 from vidsampler import plainyaml, registry
 from vidsampler.cli.inputs import STDIN, Item, collect, opened
 from vidsampler.cli.options import Debug, Json, output_of
-from vidsampler.cli.output import Output
-from vidsampler.cli.targets import Target, check_targets, plan_targets
+from vidsampler.cli.output import Output, StdoutError, as_error
+from vidsampler.cli.targets import (
+    Target,
+    check_inputs_are_kept,
+    check_targets,
+    plan_targets,
+)
 from vidsampler.config import SelectConfig, file_layer, flag_layer, resolve, set_layer, to_plain
-from vidsampler.errors import UsageError, VidsamplerError
+from vidsampler.errors import UsageError
 from vidsampler.timecode import format_time
 
 if TYPE_CHECKING:
@@ -136,10 +142,12 @@ def command(
     items = collect(videos)
     # By the words, not by what they hold: a folder gives the same shape of output with one video
     # in it as with ten.
-    many = len(items) > 1 or len(videos) > 1 or Path(videos[0]).is_dir()
+    many = len(items) > 1 or len(videos) > 1 or os.path.isdir(videos[0])
     targets = plan_targets([item.stem for item in items], frames_dir, sheet, many=many)
     check_targets(frames_dir, sheet)
+    check_inputs_are_kept([item.name for item in items], targets)
     if dry_run:
+        _check_files(items)
         _print_plan(out, resolved, items, targets)
         return
     _Run(out, resolved, as_csv=as_csv, many=many).over(items, targets)
@@ -163,9 +171,11 @@ class _Run:
             for item, target in zip(items, targets, strict=True):
                 try:
                     selection = self._one(item, target)
-                except VidsamplerError as error:
-                    if len(items) == 1:
+                except Exception as caught:
+                    # Whatever happens with one of several videos, the others go on.
+                    if len(items) == 1 or isinstance(caught, BrokenPipeError | StdoutError):
                         raise
+                    error = as_error(caught)
                     failed += 1
                     with progress.paused():
                         self._out.problem(error)
@@ -183,33 +193,36 @@ class _Run:
 
     def _one(self, item: Item, target: Target) -> Selection:
         """Chooses and writes the frames of one video."""
-        from vidsampler.select import select
+        from vidsampler.select import make_folder, select
 
         settings = asdict(self._config)
+        if target.sheet is not None:
+            make_folder(target.sheet.parent)
         with opened(item) as path:
             selection = select(path, settings.pop("k"), **settings)
-            if item.name == STDIN:
-                # The name of the temporary file is nobody's; its path is still where to read.
-                reading = {**selection.reading, "path": path}
-                selection = replace(selection, video=STDIN, reading=reading)
+            # By the name that the user gave: of standard input the path is nobody's, and other
+            # names are shown as they were written.
+            reading = {**selection.reading, "path": path}
+            selection = replace(selection, video=item.name, reading=reading)
             if target.frames is not None:
                 selection.write_frames(target.frames)
             if target.sheet is not None:
-                target.sheet.parent.mkdir(parents=True, exist_ok=True)
                 selection.write_sheet(target.sheet)
         return selection
 
     def _print(self, item: Item, selection: Selection, *, last: bool) -> None:
         out = self._out
         if len(selection.kept) < self._config.k:
-            few = f"{len(selection.kept)} frames kept, {self._config.k} were asked for"
+            kept = len(selection.kept)
+            frames = "frame" if kept == 1 else "frames"
+            few = f"{kept} {frames} kept, {self._config.k} were asked for"
             out.note(f"{item.name}: {few}")
         if out.json:
             return
         if self._as_csv:
-            for kept in selection.kept:
-                score = "" if kept.score is None else f"{kept.score:.6g}"
-                out.raw(_csv_line((item.name, kept.index, kept.pts, f"{kept.time:.6f}", score)))
+            for frame in selection.kept:
+                score = "" if frame.score is None else f"{frame.score:.6g}"
+                out.raw(_csv_line((item.name, frame.index, frame.pts, f"{frame.time:.6f}", score)))
             return
         out.line("standard input" if item.name == STDIN else item.name)
         out.line(
@@ -232,8 +245,19 @@ class _Run:
 
 def _csv_line(cells: tuple[Any, ...]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()
+    # With this line end the writer quotes carriage returns too.
+    csv.writer(text, lineterminator="\r\n").writerow(cells)
+    return text.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _check_files(items: list[Item]) -> None:
+    from vidsampler.video.container import check_file
+
+    for item in items:
+        if item.error is not None:
+            raise item.error
+        if item.name != STDIN:
+            check_file(Path(item.name))
 
 
 def _print_plan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,6 +51,13 @@ def check_targets(frames_dir: Path | None, sheet: Path | None) -> None:
     if frames_dir is not None:
         _check_folder(frames_dir, f"--frames-dir {frames_dir}")
         _check_nothing_else(frames_dir)
+    if frames_dir is not None and sheet is not None:
+        inside = frames_dir.absolute()
+        if inside in sheet.absolute().parents:
+            raise UsageError(
+                f"--sheet {sheet} is inside --frames-dir, which holds nothing but frames",
+                hint="write the sheet beside that folder",
+            )
     if sheet is not None:
         from vidsampler.video.images import image_format
 
@@ -57,6 +65,19 @@ def check_targets(frames_dir: Path | None, sheet: Path | None) -> None:
         if sheet.is_dir():
             raise UsageError(f"--sheet {sheet} is a folder", code="unwritable")
         _check_folder(sheet.parent, f"--sheet {sheet}")
+
+
+def check_inputs_are_kept(names: Sequence[str], targets: Sequence[Target]) -> None:
+    """No contact sheet may be written over a video.
+
+    Raises:
+        UsageError: One would be.
+    """
+    sheets = {target.sheet for target in targets if target.sheet and target.sheet.exists()}
+    for sheet in sheets:
+        for name in names:
+            if os.path.exists(name) and os.path.samefile(name, sheet):
+                raise UsageError(f"--sheet would overwrite the video {sheet}")
 
 
 def _check_nothing_else(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,8 @@ from vidsampler.errors import InputError, UsageError
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
-Float32Array = npt.NDArray[np.float32]
+Float32Array = npt.NDArray[np.floating[Any]]
+"""float32 by intent; NumPy's stubs do not follow it through arithmetic."""
 
 Candidates = Literal["kept", "uniform", "keyframes", "dense"]
 
@@ -46,9 +47,13 @@ class Features:
         thumbnail: (N, 432) float32, mean colours of 12 x 12 cells, 0 to 255.
         brightest: (N,) float32, the brightness that 1 pixel in 1,000 exceeds, 0 to 255.
         contrast: (N,) float32, standard deviation of the brightness.
-        sharpness: (N,) float32, fine detail in relation to edges, in the part of the picture that
-            has the most of it; it depends little on contrast. 0 for a frame without any detail,
-            about 5 for a sharp one, about 20 for pure noise.
+        finest: (N,) float32, fine detail in relation to edges, in the second best of 6 x 8 cells; it
+            depends little on contrast. 0 where there is no detail, about 5 for a sharp frame. Not
+            the mean: a sky is not blurred, and a planet is small in a dark space; not the best
+            one: a logo may lie over a blurred picture.
+        sharpness: (N,) float32, the same, exceeded in a tenth of the cells: to compare frames of one
+            scene, with less regard to single specks.
+        grain: (N,) float32, the same, exceeded in three quarters of the cells; about 20 for noise.
     """
 
     colours: Float32Array
@@ -57,7 +62,9 @@ class Features:
     thumbnail: Float32Array
     brightest: Float32Array
     contrast: Float32Array
+    finest: Float32Array
     sharpness: Float32Array
+    grain: Float32Array
 
     def __len__(self) -> int:
         return len(self.brightest)

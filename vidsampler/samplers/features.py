@@ -109,15 +109,15 @@ def _features(frames: npt.NDArray[np.uint8]) -> Features:
     inside = _inside_bars(planes.max(axis=0))
     pixels = luma.reshape(count, -1)
     rank = max(0, pixels.shape[1] - 1 - pixels.shape[1] // 1000)
-    edges = _gradients(luma)
+    gradients = _gradients(luma)
     return Features(
         colours=_colours(luma, red, blue, inside),
         layout=layout,
-        edges=_edges(edges),
+        edges=_edges(gradients),
         thumbnail=thumbnail.reshape(count, -1),
         brightest=np.partition(pixels, rank, axis=1)[:, rank],
         contrast=pixels.std(axis=1),
-        sharpness=_sharpness(luma, edges, inside[:, 1:-1, 1:-1]),
+        **_detail(luma, gradients, inside[:, 1:-1, 1:-1])._asdict(),
     )
 
 
@@ -150,7 +150,8 @@ def _inside_bars(brightest: Float32Array) -> Float32Array:
         mask = (place >= low) & (place <= high)
         masks.append(mask)
     rows, columns = masks
-    return (rows[:, :, None] & columns[:, None, :]).astype(np.float32)
+    inside: Float32Array = (rows[:, :, None] & columns[:, None, :]).astype(np.float32)
+    return inside
 
 
 def _colours(
@@ -164,7 +165,8 @@ def _colours(
     size = _LUMA_BINS * _CHROMA_BINS**2
     bins[inside == 0] = size  # not counted
     counts = np.stack([np.bincount(frame.ravel(), minlength=size + 1)[:size] for frame in bins])
-    return np.sqrt(counts / counts.sum(axis=1, keepdims=True)).astype(np.float32)
+    shares: Float32Array = np.sqrt(counts / counts.sum(axis=1, keepdims=True))
+    return shares.astype(np.float32)
 
 
 class _Gradients(NamedTuple):
@@ -197,18 +199,31 @@ def _edges(gradients: _Gradients) -> Float32Array:
     return edges.reshape(len(edges), -1)
 
 
-def _sharpness(luma: Float32Array, gradients: _Gradients, inside: Float32Array) -> Float32Array:
-    centre = luma[:, 1:-1, 1:-1]
+class _Detail(NamedTuple):
+    """(N,) each, see `Features`."""
+
+    finest: Float32Array
+    sharpness: Float32Array
+    grain: Float32Array
+
+
+def _detail(luma: Float32Array, gradients: _Gradients, inside: Float32Array) -> _Detail:
     around = luma[:, :-2, 1:-1] + luma[:, 2:, 1:-1] + luma[:, 1:-1, :-2] + luma[:, 1:-1, 2:]
+    second = around - 4 * luma[:, 1:-1, 1:-1]
     detail, edge, area = (
-        _cells(values, _LAYOUT_ROWS, _LAYOUT_COLUMNS).reshape(len(luma), -1)
-        for values in ((around - 4 * centre) ** 2 * inside, gradients.squared * inside, inside)
+        _cells(values * inside, _LAYOUT_ROWS, _LAYOUT_COLUMNS).reshape(len(luma), -1)
+        for values in (second * second, gradients.squared, np.ones_like(second))
     )
-    # Blur with sigma s divides this by about s squared.
+    # Blur with sigma s divides this by about s squared. Cells on bars do not count.
     ratio = np.where(area > 0.05, detail / (edge + _DETAIL_FLOOR * area + 1e-6), -1)
-    # The second best cell. Not their mean: a sky is not blurred, and a planet is a small thing in
-    # a dark space. Not the best: a logo may lie over a blurred picture.
     ratio.sort(axis=1)
-    second = ratio[:, -2]
-    sharpness: Float32Array = np.maximum(np.where(second < 0, ratio[:, -1], second), 0)
-    return sharpness
+    outside = (ratio < 0).sum(axis=1)
+    inner = ratio.shape[1] - outside
+
+    def at(part: float) -> Float32Array:
+        place = np.minimum(outside + (part * inner).astype(np.int64), ratio.shape[1] - 1)
+        values: Float32Array = np.maximum(ratio[np.arange(len(ratio)), place], 0)
+        return values
+
+    finest: Float32Array = np.maximum(np.where(inner > 1, ratio[:, -2], ratio[:, -1]), 0)
+    return _Detail(finest, at(0.9), at(0.25))

@@ -13,12 +13,12 @@ BoolArray = npt.NDArray[np.bool_]
 _BLACK_LEVEL = 32.0
 # A frame of one colour, such as the white of a flash. Compression leaves less contrast than this.
 _BLANK_CONTRAST = 2.0
-# Measured at 96 pixels. A Gaussian blur of sigma 3 gives a sharpness of 0.32 at most, of sigma 1.6
+# Measured at 96 pixels. A Gaussian blur of sigma 3 leaves detail of 0.32 at most, of sigma 1.6
 # up to 0.56; 99.5% of the bright frames of real clips are above 0.8, half of them above 5.
-_BLURRED_SHARPNESS = 0.6
+_BLURRED_DETAIL = 0.6
 _BLURRED_PART = 0.15
-_NOISE_SHARPNESS = 12.0
-_NOISE_PART = 2.5
+# Pure noise has 20; the grainiest of the real clips has about 5.
+_NOISE_GRAIN = 12.0
 # Two frames of a standing picture differ by what compression leaves, less than this in any cell.
 _SAME_COLOUR = 2.0
 
@@ -30,17 +30,16 @@ def is_empty(features: Features) -> BoolArray:
 
 
 def is_unclear(features: Features) -> BoolArray:
-    """(N,) true for frames far more blurred, or far noisier, than the video usually is.
+    """(N,) true for frames that are blurred while the video usually is not, or noise.
 
-    A video that is soft (or grainy) all along has no such frames.
+    A video that is soft (or noisy) all along has no such frames.
     """
-    sharpness = features.sharpness
     shown = ~is_empty(features)
     if not shown.any():
         return np.zeros(len(features), bool)
-    usual = float(np.median(sharpness[shown]))
-    blurred = sharpness < min(_BLURRED_SHARPNESS, _BLURRED_PART * usual)
-    noisy = sharpness > max(_NOISE_SHARPNESS, _NOISE_PART * usual)
+    usual = float(np.median(features.finest[shown]))
+    blurred = features.finest < min(_BLURRED_DETAIL, _BLURRED_PART * usual)
+    noisy = features.grain > max(_NOISE_GRAIN, 2 * float(np.median(features.grain[shown])))
     unclear: BoolArray = shown & (blurred | noisy)
     return unclear
 

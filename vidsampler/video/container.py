@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ import av
 import av.error
 import av.stream
 
-from vidsampler.errors import InputError
+from vidsampler.errors import DeadlineError, InputError
 from vidsampler.video.structure import missing_bytes
 
 DEMUXERS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,gif,flv,asf,ogg,h264,hevc,ivf,m4v"
@@ -41,12 +42,11 @@ class Deadline:
         self._end = None if seconds is None else time.monotonic() + seconds
 
     def check(self) -> None:
-        """Raises InputError (class ``timeout``) when the time is over."""
+        """Raises DeadlineError when the time is over."""
         if self._end is not None and time.monotonic() > self._end:
-            raise InputError(
+            raise DeadlineError(
                 f"{self.path}: not done after {self.seconds:g} s",
                 hint="give it longer with --timeout SECONDS",
-                code="timeout",
             )
 
 
@@ -93,6 +93,13 @@ def open_video(path: Path) -> tuple[Any, Any]:
 def check_file(path: Path) -> None:
     """Raises InputError where there is no readable, non-empty file."""
     try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise InputError(
+                f"{path}: not a regular file",
+                hint="pipe it in: vidsampler select - < FILE",
+                code="not-video",
+            )
         with path.open("rb") as file:
             first = file.read(1)
     except FileNotFoundError:

@@ -36,6 +36,8 @@ def image_format(path: Path) -> str:
     Raises:
         UsageError: another ending.
     """
+    if not path.name:
+        raise UsageError("the name of the picture is empty")
     try:
         return FORMATS[path.suffix.lower()]
     except KeyError:
