@@ -47,12 +47,12 @@ class Features:
         thumbnail: (N, 432) float32, mean colours of 12 x 12 cells, 0 to 255.
         brightest: (N,) float32, the brightness that 1 pixel in 1,000 exceeds, 0 to 255.
         contrast: (N,) float32, standard deviation of the brightness.
-        finest: (N,) float32, fine detail in relation to edges, in the second best of 6 x 8 cells; it
-            depends little on contrast. 0 where there is no detail, about 5 for a sharp frame. Not
-            the mean: a sky is not blurred, and a planet is small in a dark space; not the best
+        finest: (N,) float32, fine detail in relation to edges, in the second best of 6 x 8 cells;
+            it depends little on contrast. 0 where there is no detail, about 5 for a sharp frame.
+            Not the mean: a sky is not blurred, and a planet is small in a dark space; not the best
             one: a logo may lie over a blurred picture.
-        sharpness: (N,) float32, the same, exceeded in a tenth of the cells: to compare frames of one
-            scene, with less regard to single specks.
+        sharpness: (N,) float32, the same, exceeded in a tenth of the cells: to compare frames of
+            one scene, with less regard to single specks.
         grain: (N,) float32, the same, exceeded in three quarters of the cells; about 20 for noise.
     """
 
