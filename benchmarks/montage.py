@@ -144,7 +144,7 @@ def plan(
         # clips may be taken already: then the longest that is left.
         limit = max(clip.duration for clip in free) - 0.5
         frames = min(frames, int(limit * RATE))
-        fits = [clip for clip in free if clip.duration >= frames / RATE + 0.5]
+        fits = [clip for clip in free if clip.duration > frames / RATE + 0.499]
         clip = fits[draw.integers(len(fits))]
         free.remove(clip)
         latest = clip.duration - frames / RATE - 0.5
