@@ -1,121 +1,119 @@
-"""`coverage` and `scene` on shots whose best answer is known."""
+"""`coverage` on videos whose best choice is known."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
+from tests.samplers.synthetic import RGB, black, blurred, features_of, moved, scene, shots
 from vidsampler.samplers.coverage import coverage
-from vidsampler.samplers.features import light_features
-from vidsampler.samplers.quality import first_alike, is_empty, is_unclear
-from vidsampler.samplers.scene import scene, shot_starts
-
-HEIGHT, WIDTH = 96, 160
 
 
-def picture(shot: int, moment: float = 0.0) -> np.ndarray:
-    """A sharp picture: tiles and stripes in colours of its own, moving a little with time."""
-    rng = np.random.default_rng(shot)
-    dark, bright = rng.integers(20, 90, 3), rng.integers(120, 236, 3)
-    tiles = np.where(rng.random((4, 5, 1)) < 0.5, dark, bright)
-    image = tiles.repeat(HEIGHT // 4, axis=0).repeat(WIDTH // 5, axis=1).astype(float)
-    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
-    turned = columns * np.cos(shot) + rows * np.sin(shot) + moment
-    image += np.where((turned // (5 + shot)) % 2, 18, -18)[..., None]
-    return (image + rng.integers(-6, 7, image.shape)).clip(0, 255).astype(np.uint8)
+def choose(pictures: list[RGB], k: int, step: float = 1.0) -> list[int]:
+    times = np.arange(len(pictures)) * step
+    chosen: list[int] = coverage(times, features_of(pictures), k).indices.tolist()
+    return chosen
 
 
-def blurred(image: np.ndarray, sigma: float = 3.0) -> np.ndarray:
-    reach = int(4 * sigma)
-    weights = np.exp(-((np.arange(-reach, reach + 1) / sigma) ** 2) / 2)
-    weights /= weights.sum()
-    out = image.astype(float)
-    for axis in (0, 1):
-        padded = np.pad(out, [(reach, reach) if a == axis else (0, 0) for a in range(3)], "edge")
-        out = np.apply_along_axis(lambda line: np.convolve(line, weights, "valid"), axis, padded)
-    return out.round().astype(np.uint8)
+def shot_of(indices: list[int], lengths: tuple[int, ...]) -> list[int]:
+    ends = np.cumsum(lengths)
+    shots: list[int] = np.searchsorted(ends, indices, side="right").tolist()
+    return shots
 
 
-def video(*parts: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Frames of (shot, length) parts; also the shot of each and times at 4 a second."""
-    frames = [picture(shot, 2.0 * i) for shot, length in parts for i in range(length)]
-    owner = np.repeat([shot for shot, _ in parts], [length for _, length in parts])
-    return np.stack(frames), owner, np.arange(len(frames)) / 4
+@pytest.mark.parametrize("seed", range(5))
+def test_one_frame_of_each_shot(seed: int) -> None:
+    lengths = (1, 22, 2, 9, 1, 3, 16, 10)
+    assert shot_of(choose(shots(*lengths, seed=1000 * seed), 8), lengths) == list(range(8))
 
 
-def test_a_short_shot_counts_as_much_as_a_long_one() -> None:
-    frames, owner, times = video((1, 40), (2, 2), (3, 15), (4, 3), (5, 4))
-    indices = coverage(times, light_features(frames), 5).indices
-    assert owner[indices].tolist() == [1, 2, 3, 4, 5]
+def test_bad_seconds_are_left_out() -> None:
+    one, two, three = shots(8, seed=0), shots(3, seed=1), shots(9, seed=2)
+    frozen = [one[-1]] * 3
+    soft = [blurred(frame, 3) for frame in three[:3]]
+    pictures = one + frozen + [black()] * 3 + two + soft + three
+    kinds = "a" * 8 + "F" * 3 + "B" * 3 + "b" * 3 + "S" * 3 + "c" * 9
+    for k in (1, 2, 3, 6, 12):
+        chosen = "".join(kinds[i] for i in choose(pictures, k))
+        assert not set("FBS") & set(chosen)
+        assert len(set(chosen)) == min(k, 3)
 
 
-def test_scores_are_the_parts_that_frames_stand_for() -> None:
-    frames, _, times = video((1, 30), (2, 10))
-    choice = coverage(times, light_features(frames), 2)
+def test_bad_frames_are_better_than_nothing() -> None:
+    good = [scene(0), scene(1)]
+    pictures = [black(), good[0], good[0], blurred(scene(2), 4), good[1], black()]
+    assert choose(pictures, 2) == [1, 4]
+    assert choose(pictures, 3) == [1, 2, 4]  # the repetition
+    assert choose(pictures, 4) == [1, 2, 3, 4]  # the blurred one
+    assert choose(pictures, 5)[:4] in ([0, 1, 2, 3], [1, 2, 3, 4])  # a black one
+    assert choose(pictures, 6) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_scene_that_comes_back_is_shown_once() -> None:
+    # Two cameras, then two scenes more; 4 frames show all four.
+    a, b = scene(0), scene(1)
+    pictures = [moved(a if i // 2 % 2 == 0 else b, i) for i in range(12)]
+    pictures += [moved(scene(2), i) for i in range(2)] + [moved(scene(3), i) for i in range(2)]
+    chosen = choose(pictures, 4)
+    seen = ["ab"[i // 2 % 2] if i < 12 else "cd"[(i - 12) // 2] for i in chosen]
+    assert sorted(seen) == ["a", "b", "c", "d"]
+
+
+def test_one_shot_is_spread_evenly() -> None:
+    indices = choose([moved(scene(0), i // 2) for i in range(64)], 8)
+    steps = np.diff([-4, *indices, 68])
+    assert steps.max() <= 16
+    assert steps.min() >= 3
+
+
+def test_a_standing_picture_is_spread_evenly() -> None:
+    indices = choose([scene(0)] * 64, 4)
+    assert indices[0] == 0
+    assert np.diff(indices).tolist() == pytest.approx([21] * 3, abs=12)
+
+
+def test_a_black_video_is_spread_too() -> None:
+    indices = choose([black()] * 33, 3)
+    assert indices == [0, 16, 32]
+
+
+def test_the_sharper_of_similar_frames() -> None:
+    picture = scene(0)
+    video = [blurred(moved(picture, i), 1) for i in range(8)]
+    video[5] = moved(picture, 5)
+    assert choose(video, 1) == [5]
+
+
+def test_no_frame_of_a_dissolve() -> None:
+    one, other = scene(1), scene(2)
+    mixed = np.rint(one * 0.5 + other * 0.5).astype(np.uint8)
+    pictures = [moved(one, i) for i in range(4)] + [mixed] + [moved(other, i) for i in range(-4, 0)]
+    chosen = choose(pictures, 3, step=0.25)
+    assert 4 not in chosen
+    assert min(chosen) < 4 < max(chosen)
+
+
+def test_a_flash_is_no_scene_but_a_second_is() -> None:
+    flash = scene(5)
+    pictures = [moved(scene(0), i) for i in range(20)] + [flash] + shots(20, seed=7)
+    lengths = (20, 1, 20)
+    assert shot_of(choose(pictures, 2, step=0.1), lengths) == [0, 2]
+    assert shot_of(choose(pictures, 3, step=1.0), lengths) == [0, 1, 2]
+
+
+def test_scores_are_shares() -> None:
+    lengths = (2, 12, 6)
+    pictures = [*shots(*lengths), black(), black()]
+    choice = coverage(np.arange(22.0), features_of(pictures), 3)
+    assert shot_of(choice.indices.tolist(), lengths) == [0, 1, 2]
     assert choice.scores is not None
-    assert choice.scores.tolist() == [0.75, 0.25]
+    np.testing.assert_allclose(choice.scores, np.array(lengths) / 22)
 
 
-def test_black_blurred_noisy_and_blank_frames_are_the_last_choice() -> None:
-    frames, owner, times = video((1, 10), (2, 10), (3, 10))
-    frames[10:13] = 0
-    frames[22:25] = [blurred(frame) for frame in frames[22:25]]
-    frames[5] = 255
-    frames[6] = np.random.default_rng(0).integers(0, 256, frames[6].shape)
-    features = light_features(frames)
-    bad = {5, 6, 10, 11, 12, 22, 23, 24}
-    assert set(np.flatnonzero(is_empty(features) | is_unclear(features)).tolist()) == bad
-    for k in (3, 8, 22):
-        indices = coverage(times, features, k).indices
-        assert not bad & set(indices.tolist())
-        assert set(owner[indices].tolist()) == {1, 2, 3}
-    assert len(coverage(times, features, 27).indices) == 27
-
-
-def test_nothing_twice() -> None:
-    frames, owner, times = video((1, 8), (2, 8), (3, 8))
-    frames[10:16] = frames[9]  # frozen
-    frames[20] = frames[3]  # an earlier picture again
-    features = light_features(frames)
-    assert first_alike(features)[9:16].tolist() == [9] * 7
-    assert first_alike(features)[20] == 3
-    indices = coverage(times, features, 12).indices.tolist()
-    assert len({9, *range(10, 16)} & set(indices)) <= 1
-    assert not {3, 20} <= set(indices)
-    assert set(owner[indices].tolist()) == {1, 2, 3}
-
-
-def test_a_soft_or_dark_video_has_no_bad_frames() -> None:
-    frames, _, _ = video((1, 6), (2, 6))
-    soft = light_features(np.stack([blurred(frame) for frame in frames]))
-    assert not is_unclear(soft).any()
-    night = (frames * 0.1).astype(np.uint8)
-    night[:, 40:44, 70:76] = 200  # a lamp
-    assert not is_empty(light_features(night)).any()
-    title = np.zeros_like(frames)
-    title[:, 40:50, 60:62] = 255
-    assert not is_empty(light_features(title)).any()
-
-
-def test_one_long_shot_gives_evenly_spread_frames() -> None:
-    frames = np.stack([picture(1, 0.3 * i) for i in range(64)])
-    times = np.arange(64) / 4
-    indices = coverage(times, light_features(frames), 4).indices
-    gaps = np.diff(np.concatenate([[-8], indices, [71]]))
-    assert gaps.min() >= 6
-    assert gaps.max() <= 32
-
-
-def test_shots_are_found() -> None:
-    frames, _, times = video((1, 20), (2, 5), (3, 30), (4, 9))
-    features = light_features(frames)
-    assert shot_starts(features).tolist() == [0, 20, 25, 55]
-    assert scene(times, features, 4).indices.tolist() == [10, 22, 40, 59]
-    # The longest shots where there are more shots than frames.
-    assert scene(times, features, 2).indices.tolist() == [10, 40]
-    # The longest shots give two where there are fewer: 30 frames, then 20.
-    assert scene(times, features, 6).indices.tolist() == [5, 15, 22, 32, 47, 59]
-
-
-def test_shots_of_one_candidate() -> None:
-    frames, _, times = video((1, 1))
-    assert scene(times, light_features(frames), 3).indices.tolist() == [0]
+def test_repetitions_add_to_the_score_of_what_they_repeat() -> None:
+    pictures = [scene(0)] * 6 + [scene(1), scene(2)]
+    choice = coverage(np.arange(8.0), features_of(pictures), 2)
+    assert choice.indices[0] == 0
+    assert choice.scores is not None
+    assert choice.scores.sum() == pytest.approx(1)
+    assert choice.scores[0] >= 6 / 8

@@ -1,121 +1,203 @@
-"""Light features against values worked out in another way."""
+"""Light features against values computed in another way."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
-from PIL import Image
 
-from vidsampler.samplers.features import CANDIDATE_SIZE, light_features, visual_distances
-from vidsampler.samplers.features import visual_steps as steps
-
-RNG = np.random.default_rng(1)
-NOISE = RNG.integers(0, 256, (5, 96, 160, 3), dtype=np.uint8)
+from tests.samplers.synthetic import HEIGHT, WIDTH, black, blurred, features_of, moved, scene
+from vidsampler.samplers.base import Features
+from vidsampler.samplers.features import light_features, visual_distances, visual_steps
 
 
-def luma(frames: np.ndarray) -> np.ndarray:
-    weighted: np.ndarray = frames.astype(float) @ np.array([0.299, 0.587, 0.114])
-    return weighted
+def halves(left: tuple[int, int, int], right: tuple[int, int, int]) -> np.ndarray:
+    picture = np.empty((HEIGHT, WIDTH, 3), np.uint8)
+    picture[:, : WIDTH // 2], picture[:, WIDTH // 2 :] = left, right
+    return picture
 
 
-def test_contrast_and_brightness() -> None:
-    features = light_features(NOISE)
-    np.testing.assert_allclose(features.contrast, luma(NOISE).std(axis=(1, 2)), rtol=1e-4)
-    exceeded = (luma(NOISE) > features.brightest[:, None, None]).mean(axis=(1, 2))
-    np.testing.assert_allclose(exceeded, 1e-3, atol=2e-4)
+def test_shapes_and_types() -> None:
+    features = features_of([scene(i) for i in range(5)])
+    assert len(features) == 5
+    sizes = {"colours": 288, "layout": 48, "edges": 192, "thumbnail": 432}
+    for field in dataclasses.fields(Features):
+        values = getattr(features, field.name)
+        shape = (5, sizes[field.name]) if field.name in sizes else (5,)
+        assert values.shape == shape, field.name
+        assert values.dtype == np.float32, field.name
+        assert np.isfinite(values).all(), field.name
 
 
-def test_thumbnail_is_the_mean_colour_of_cells() -> None:
-    features = light_features(NOISE)
-    # 96 and 160 are no multiples of 12, so take a picture that is.
-    frames = RNG.integers(0, 256, (2, 96, 144, 3), dtype=np.uint8)
-    expected = frames.reshape(2, 12, 8, 12, 12, 3).mean(axis=(2, 4)).reshape(2, -1)
-    np.testing.assert_allclose(light_features(frames).thumbnail, expected, rtol=1e-4)
-    assert features.thumbnail.shape == (5, 432)
+def test_colours_count_pixels() -> None:
+    # Grey 100 (a quarter), pure blue (a quarter) and pure red (half).
+    picture = halves((0, 0, 0), (255, 0, 0))
+    picture[: HEIGHT // 2, : WIDTH // 2] = 100
+    picture[HEIGHT // 2 :, : WIDTH // 2] = (0, 0, 255)
+
+    def place(red: int, green: int, blue: int) -> int:
+        luma = 0.299 * red + 0.587 * green + 0.114 * blue
+        bins = [int(luma // 32)]
+        for value, scale in ((blue, 0.564), (red, 0.713)):
+            bins.append(min(5, max(0, int((value - luma) * scale / 16 + 3))))
+        return (bins[0] * 6 + bins[1]) * 6 + bins[2]
+
+    (colours,) = features_of([picture]).colours
+    expected = np.zeros(288)
+    expected[place(100, 100, 100)] = 0.25
+    expected[place(0, 0, 255)] = 0.25
+    expected[place(255, 0, 0)] = 0.5
+    np.testing.assert_allclose(colours**2, expected, atol=1e-6)
 
 
-def test_layout_ignores_overall_brightness() -> None:
-    gray = np.full((1, 96, 160, 3), 100, np.uint8)
-    gray[:, :48] = 140
-    brighter = gray + 40
-    one, other = light_features(gray), light_features(brighter)
-    np.testing.assert_allclose(one.layout, other.layout, atol=1e-5)
-    assert (one.layout[0, :24] > 0).all()
-    assert (one.layout[0, 24:] < 0).all()
+def test_bars_do_not_count_as_colour() -> None:
+    picture = scene(3, (HEIGHT - 32, WIDTH))
+    picture = np.maximum(picture, 40)
+    letterboxed = black()
+    letterboxed[16:-16] = picture
+    with_bars, without = features_of([letterboxed]), light_features(picture[None, 2:-2])
+    np.testing.assert_allclose(with_bars.colours, without.colours, atol=1e-6)
 
 
-def test_colours_are_a_unit_vector_and_know_red_from_blue() -> None:
-    frames = np.zeros((3, 40, 40, 3), np.uint8)
-    frames[0, ..., 0] = frames[1, ..., 2] = 200
-    frames[2, :20, :, 0] = frames[2, 20:, :, 2] = 200
-    colours = light_features(frames).colours
-    np.testing.assert_allclose((colours**2).sum(axis=1), 1, rtol=1e-5)
-    assert colours[0] @ colours[1] == 0
-    assert colours[0] @ colours[2] == pytest.approx(np.sqrt(0.5), rel=1e-4)
+def test_layout_is_the_mean_of_cells() -> None:
+    picture = scene(11)
+    grey = picture @ np.array([0.299, 0.587, 0.114])
+    cells = np.array(
+        [[grey[y : y + 16, x : x + 20].mean() for x in range(0, 160, 20)] for y in range(0, 96, 16)]
+    ).ravel()
+    cells -= cells.mean()
+    cells /= np.sqrt((cells**2).sum() + 48 * 13**2)
+    np.testing.assert_allclose(features_of([picture]).layout[0], cells, atol=1e-5)
 
 
-def test_edges_know_across_from_down() -> None:
-    columns = np.tile((np.arange(160) // 8 % 2 * 200).astype(np.uint8)[None, :, None], (96, 1, 3))
-    rows = np.tile((np.arange(96) // 8 % 2 * 200).astype(np.uint8)[:, None, None], (1, 160, 3))
-    edges = light_features(np.stack([columns, rows, columns])).edges
-    assert edges[0] @ edges[1] < 0.02 * (edges[0] @ edges[0])
-    np.testing.assert_array_equal(edges[0], edges[2])
+def test_layout_does_not_depend_on_exposure() -> None:
+    picture = (scene(5) // 2).astype(np.uint8)
+    brighter = picture + 60
+    features = features_of([picture, brighter])
+    np.testing.assert_allclose(features.layout[0], features.layout[1], atol=1e-4)
 
 
-def test_sharpness_falls_with_blur_and_hardly_with_contrast() -> None:
-    blocks = RNG.integers(60, 200, (12, 20, 3), dtype=np.uint8).repeat(8, axis=0).repeat(8, axis=1)
-    image = Image.fromarray(blocks)
-    from PIL import ImageFilter
+def test_edges_know_their_direction() -> None:
+    across, down = np.indices((HEIGHT, WIDTH))[::-1]
+    angles = np.arange(8) * np.pi / 8 + np.pi / 16  # the middle of each of the eight directions
+    pictures = []
+    for angle in angles:
+        wave = np.sin((across * np.cos(angle) + down * np.sin(angle)) * 0.4)
+        pictures.append(np.repeat((127 + 120 * wave)[..., None], 3, axis=2).astype(np.uint8))
+    edges = features_of(pictures).edges.reshape(8, 24, 8)
+    strongest = edges.mean(axis=1).argmax(axis=1)
+    assert sorted(strongest.tolist()) == list(range(8))
+    share = (edges**2).sum(axis=1)
+    assert (share.max(axis=1) > 0.8 * share.sum(axis=1)).all()
 
-    soft = [np.asarray(image.filter(ImageFilter.GaussianBlur(s))) for s in (0, 1, 2, 4)]
-    pale = (blocks.astype(float) * 0.6 + 50).astype(np.uint8)
-    sharpness = light_features(np.stack([*soft, pale])).sharpness
-    assert (np.diff(sharpness[:4]) < 0).all()
-    assert sharpness[3] < 0.1 * sharpness[0]
-    assert sharpness[4] == pytest.approx(sharpness[0], rel=0.25)
-    assert light_features(np.full((1, 96, 160, 3), 90, np.uint8)).sharpness[0] == 0
+
+def test_thumbnail_is_the_mean_of_cells() -> None:
+    picture = scene(8, (96, 144))
+    expected = picture.reshape(12, 8, 12, 12, 3).mean(axis=(1, 3))
+    (thumbnail,) = light_features(picture[None]).thumbnail
+    np.testing.assert_allclose(thumbnail.reshape(12, 12, 3), expected, atol=1e-3)
 
 
-def test_bars_do_not_count() -> None:
-    inside = NOISE[:1, :48]
-    framed = np.zeros((1, 96, 160, 3), np.uint8)
-    framed[:, 24:72] = inside
-    colours = light_features(framed).colours[0]
-    black = light_features(np.zeros((1, 96, 160, 3), np.uint8)).colours[0]
-    assert colours @ black < 0.1
+def test_brightest_and_contrast() -> None:
+    picture = black()
+    picture[40, 50:70] = 200  # 20 of 15,360 pixels
+    features = features_of([picture, black(), halves((0, 0, 0), (100, 100, 100))])
+    np.testing.assert_allclose(features.brightest, [200, 0, 100], atol=0.01)
+    np.testing.assert_allclose(features.contrast[1:], [0, 50], atol=0.01)
+    picture[40, 60:70] = 0  # 10 pixels are less than 1 in 1,000
+    assert features_of([picture]).brightest[0] == 0
+
+
+def test_detail_of_a_grating() -> None:
+    # sin(w x): the Laplacian is (2 cos w - 2) times the wave, the central difference is sin(w)
+    # times its shifted self, so detail over edges is (2 cos w - 2)^2 / sin(w)^2.
+    across = np.arange(WIDTH)
+    for w in (0.4, 0.8, 1.6):
+        row = 127.5 + 120 * np.sin(w * across)
+        picture = np.repeat(np.tile(row, (HEIGHT, 1))[..., None], 3, axis=2)
+        features = light_features(np.rint(picture).astype(np.uint8)[None])
+        expected = (2 * np.cos(w) - 2) ** 2 / np.sin(w) ** 2
+        # The cells do not hold whole periods, so theirs lie around it.
+        assert features.finest[0] == pytest.approx(expected, rel=0.25)
+        assert features.sharpness[0] == pytest.approx(expected, rel=0.25)
+        assert features.grain[0] == pytest.approx(expected, rel=0.25)
+        assert features.grain[0] <= expected * 1.02 <= features.finest[0] * 1.04
+
+
+def test_detail_falls_with_blur_and_not_with_contrast() -> None:
+    sharp = scene(21)
+    faint = (127 + (sharp.astype(float) - 127) / 3).astype(np.uint8)
+    features = features_of([sharp, blurred(sharp, 1), blurred(sharp, 3), faint])
+    full, soft, lost, flat = features.finest.tolist()
+    assert full > 2 * soft > 8 * lost
+    assert lost < 0.6
+    assert 0.6 * full < flat <= full
+
+
+def test_the_border_of_a_letterbox_is_no_detail() -> None:
+    picture = black()
+    picture[16:-16] = np.maximum(blurred(scene(4), 3)[16:-16], 40)
+    assert features_of([picture]).finest[0] < 0.6
+
+
+def test_noise_has_grain() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1, HEIGHT, WIDTH, 3), dtype=np.uint8)
+    # The Laplacian of white noise has 20 times its variance, the squared gradient 1 time.
+    assert light_features(noise).grain[0] == pytest.approx(20, rel=0.1)
+    assert features_of([scene(2)]).grain[0] < 8
 
 
 def test_distances() -> None:
-    features = light_features(np.concatenate([NOISE, NOISE[:1]]))
+    pictures = [scene(i) for i in range(6)] + [moved(scene(5), 2)]
+    features = features_of(pictures)
     distances = visual_distances(features)
+    assert distances.shape == (7, 7)
     np.testing.assert_array_equal(distances, distances.T)
     assert (np.diag(distances) == 0).all()
-    assert distances[0, 5] == 0
-    assert (distances[0, 1:5] > 0).all()
-    np.testing.assert_allclose(steps(features), np.diag(distances, 1), atol=1e-3)
+    expected = [
+        [
+            np.linalg.norm(features.colours[i] - features.colours[j]) / 0.8 / 3
+            + np.linalg.norm(features.layout[i] - features.layout[j]) / 1.27 / 3
+            + np.linalg.norm(features.edges[i] - features.edges[j]) / 0.3 / 3
+            for j in range(7)
+        ]
+        for i in range(7)
+    ]
+    np.testing.assert_allclose(distances, expected, atol=2e-3)
+    np.testing.assert_allclose(visual_steps(features), np.diagonal(distances, 1), atol=2e-3)
+    different = distances[:6, :6][np.triu_indices(6, 1)]
+    assert distances[5, 6] < 0.4 * different.min()
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 2, 300), (2, 7, 5), (1, 500, 3)])
-def test_any_size(shape: tuple[int, int, int]) -> None:
-    frames = RNG.integers(0, 256, (*shape, 3), dtype=np.uint8)
+def test_frames_do_not_depend_on_their_neighbours() -> None:
+    pictures = np.stack([scene(i) for i in range(21)])  # more than one chunk
+    together = light_features(pictures)
+    for i in (0, 8, 20):
+        alone = light_features(pictures[i : i + 1])
+        for field in dataclasses.fields(Features):
+            np.testing.assert_allclose(
+                getattr(together, field.name)[i], getattr(alone, field.name)[0], atol=1e-5
+            )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (3, 5), (96, 54), (20, 300)])
+def test_any_size(size: tuple[int, int]) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
     features = light_features(frames)
-    assert len(features) == shape[0]
-    for value in vars(features).values():
-        assert np.isfinite(value).all()
-
-
-def test_chunks_do_not_show() -> None:
-    frames = RNG.integers(0, 256, (150, CANDIDATE_SIZE, 160, 3), dtype=np.uint8)
-    whole = light_features(frames)
-    part = light_features(frames[100:101])
-    for name, value in vars(whole).items():
-        np.testing.assert_allclose(value[100:101], getattr(part, name), rtol=1e-5, atol=1e-6)
+    for field in dataclasses.fields(Features):
+        assert np.isfinite(getattr(features, field.name)).all()
 
 
 @pytest.mark.parametrize(
     "frames",
-    [np.zeros((2, 8, 8), np.uint8), np.zeros((2, 8, 8, 3), np.float32), np.zeros((0, 8, 8, 3))],
+    [
+        np.zeros((2, 8, 8, 3), np.float32),
+        np.zeros((8, 8, 3), np.uint8),
+        np.zeros((2, 8, 8, 4), np.uint8),
+        np.zeros((0, 8, 8, 3), np.uint8),
+    ],
 )
-def test_other_arrays_are_refused(frames: np.ndarray) -> None:
+def test_wrong_arrays_are_refused(frames: np.ndarray) -> None:
     with pytest.raises(ValueError, match="frames must be"):
         light_features(frames)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from vidsampler.errors import InputError, UsageError
 
 IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.floating[Any]]
 Float32Array = npt.NDArray[np.floating[Any]]
 """float32 by intent; NumPy's stubs do not follow it through arithmetic."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from vidsampler.samplers.base import Features, Float32Array
+from vidsampler.samplers.base import Features, Float32Array, FloatArray
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -19,6 +19,12 @@ _BLURRED_DETAIL = 0.6
 _BLURRED_PART = 0.15
 # Pure noise has 20; the grainiest of the real clips has about 5.
 _NOISE_GRAIN = 12.0
+# A frame in a dissolve or a fade is a mixture of the frames before and after, which show different
+# scenes (visual distance); what is left when the mixture is taken away is a small part of their
+# difference. Motion leaves more: things are then in places where neither of the two has them.
+_OTHER_SCENE = 0.7
+_MIXTURE_REST = 0.2
+_MIXTURE_SHARE = 0.15
 # Two frames of a standing picture differ by what compression leaves, less than this in any cell.
 _SAME_COLOUR = 2.0
 
@@ -42,6 +48,30 @@ def is_unclear(features: Features) -> BoolArray:
     noisy = features.grain > max(_NOISE_GRAIN, 2 * float(np.median(features.grain[shown])))
     unclear: BoolArray = shown & (blurred | noisy)
     return unclear
+
+
+def is_transition(features: Features, visual: FloatArray) -> BoolArray:
+    """(N,) true for frames in the middle of a dissolve or a fade.
+
+    Args:
+        features: of N candidates.
+        visual: (N, N) their visual distances.
+    """
+    count = len(features)
+    found = np.zeros(count, bool)
+    for step in (1, 2):
+        if count <= 2 * step:
+            break
+        before, after = features.thumbnail[: -2 * step], features.thumbnail[2 * step :]
+        change = after - before
+        here = features.thumbnail[step : count - step] - before
+        squared = np.maximum((change * change).sum(axis=1), 1e-6)
+        share = (here * change).sum(axis=1) / squared
+        rest = here - share[:, None] * change
+        mixture = (rest * rest).sum(axis=1) < _MIXTURE_REST**2 * squared
+        mixture &= np.abs(share - 0.5) < 0.5 - _MIXTURE_SHARE
+        found[step : count - step] |= mixture & (np.diagonal(visual, 2 * step) > _OTHER_SCENE)
+    return found
 
 
 def first_alike(features: Features) -> npt.NDArray[np.int64]:
