@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -381,7 +382,7 @@ def decode_in_order(
     configure_decoder(context, threads)
     left = set(numbers)
     shown = 0
-    for packet in _with_end(source.packets()):
+    for packet in chain(source.packets(), (None,)):  # None: the end
         source.deadline.check()
         for frame in decoded(context, packet):
             number: int | None = shown if wanted is None else wanted.get(frame.pts)
@@ -392,8 +393,3 @@ def decode_in_order(
                 left.discard(number)
         if not left:
             return
-
-
-def _with_end(packets: Iterator[Any]) -> Iterator[Any]:
-    yield from packets
-    yield None
