@@ -14,13 +14,18 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vidsampler.extract import extract as extract
     from vidsampler.select import Selection as Selection
     from vidsampler.select import select as select
 
 __version__ = "0.1.0"
-__all__ = ["Selection", "__version__", "select"]
+__all__ = ["Selection", "__version__", "extract", "select"]
 
-_HOME = {"Selection": "vidsampler.select", "select": "vidsampler.select"}
+_HOME = {
+    "Selection": "vidsampler.select",
+    "extract": "vidsampler.extract",
+    "select": "vidsampler.select",
+}
 
 
 class _Package(ModuleType):

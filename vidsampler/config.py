@@ -129,9 +129,11 @@ def set_layer(assignment: str) -> Layer:
     return Layer("--set {key}", values, text=True)
 
 
-def flag_layer(flag: str, key: str, value: str | bool | None) -> Layer:
+def flag_layer(flag: str, key: str, value: str | bool | None, section: str | None = None) -> Layer:
     """The value of one flag; no value at all where the flag was not given (None)."""
-    values = {} if value is None else {key: value}
+    values: dict[str, Any] = {} if value is None else {key: value}
+    if values and section is not None:
+        values = {section: values}
     return Layer(flag, values, text=isinstance(value, str))
 
 

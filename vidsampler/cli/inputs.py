@@ -12,30 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidsampler.errors import InputError, UsageError, VidsamplerError
+from vidsampler.files import VIDEO_SUFFIXES, walk_videos
 
 STDIN = "-"
-SUFFIXES = frozenset(
-    {
-        ".3gp",
-        ".asf",
-        ".avi",
-        ".flv",
-        ".gif",
-        ".ivf",
-        ".m2ts",
-        ".m4v",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".ogv",
-        ".ts",
-        ".webm",
-        ".wmv",
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -76,10 +55,10 @@ def collect(words: Sequence[str]) -> list[Item]:
     for word in words:
         if word == STDIN or not os.path.isdir(word):
             items.append(Item(word))
-        elif found := _walk(word):
+        elif found := [Item(each.path, each.error) for each in walk_videos(word)]:
             items += found
         else:
-            wanted = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+            wanted = ", ".join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))
             error = InputError(
                 f"{word}: the folder has no videos in it",
                 code="missing",
@@ -114,20 +93,3 @@ def opened(item: Item) -> Iterator[Path]:
             # Nobody knows the temporary file by its name.
             message = error.message.replace(spooled.name, "standard input")
             raise type(error)(message, hint=error.hint, code=error.code) from error
-
-
-def _walk(folder: str) -> list[Item]:
-    found: list[Item] = []
-
-    def unreadable(error: OSError) -> None:
-        message = f"{error.filename}: the folder cannot be read: {error.strerror}"
-        found.append(Item(str(error.filename), InputError(message, code="unreadable")))
-
-    for parent, folders, files in os.walk(folder, onerror=unreadable):
-        folders.sort()
-        found += [
-            Item(os.path.join(parent, name))
-            for name in sorted(files)
-            if os.path.splitext(name)[1].lower() in SUFFIXES and not name.startswith(".")
-        ]
-    return found

@@ -116,7 +116,7 @@ class Output:
             return
         bar = _rich_bar()
         with bar:
-            yield Progress(total, what, bar, bar.add_task(what, total=total))
+            yield Progress(total, what, bar, bar.add_task(what, total=total, rate=""))
 
 
 class Progress:
@@ -134,16 +134,21 @@ class Progress:
         self._bar = bar
         self._task = task
         self._done = 0
-        self._said = time.monotonic()
+        self._begun = self._said = time.monotonic()
 
     def advance(self) -> None:
         """One item more is done."""
         self._done += 1
         if self._bar is not None and self._task is not None:
-            self._bar.advance(self._task)
+            rate = self._done / max(1e-9, time.monotonic() - self._begun)
+            self._bar.update(self._task, advance=1, rate=f"{rate:.3g}/s")
         elif time.monotonic() - self._said >= PLAIN_PROGRESS_SECONDS and self._done < self._total:
             self._said = time.monotonic()
-            sys.stderr.write(f"{self._done}/{self._total} {self._what}\n")
+            rate = self._done / max(1e-9, time.monotonic() - self._begun)
+            left = (self._total - self._done) / rate
+            sys.stderr.write(
+                f"{self._done}/{self._total} {self._what}, {rate:.3g}/s, {left:.0f} s left\n"
+            )
             sys.stderr.flush()
 
     @contextmanager
@@ -212,6 +217,7 @@ def _rich_bar() -> RichProgress:
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
         console=Console(file=sys.stderr),
         transient=True,

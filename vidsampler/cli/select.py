@@ -13,7 +13,7 @@ import typer
 
 from vidsampler import plainyaml, registry
 from vidsampler.cli.inputs import STDIN, Item, collect, opened
-from vidsampler.cli.options import Debug, Json, output_of
+from vidsampler.cli.options import Debug, Json, Value, output_of
 from vidsampler.cli.output import Output, StdoutError, as_error
 from vidsampler.cli.targets import (
     Target,
@@ -37,10 +37,6 @@ EXAMPLE = (
 )
 SOME_FAILED = 3
 CSV_HEADER = ("video", "index", "pts", "time", "score")
-
-# Values stay text until the config tree reads them, so that a flag, --set and a file have the
-# same rules and the same errors.
-Value = str | None
 
 
 def command(

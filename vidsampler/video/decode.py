@@ -67,8 +67,14 @@ class FrameConverter:
             interpolation=Interpolation.BICUBIC,
             threads=1,
         ).to_ndarray()  # type: ignore[assignment]
-        turns = round(frame.rotation / 90) % 4
+        turns = upright_turn(frame) // 90
         return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
+
+def upright_turn(frame: Any) -> int:
+    """Degrees, 0 to 270, by which a frame is turned counter-clockwise to stand upright."""
+    turn: int = round(frame.rotation / 90) * 90 % 360
+    return turn
 
 
 def scaled_size(width: int, height: int, shorter: int | None) -> tuple[int, int]:

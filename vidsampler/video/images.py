@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from vidsampler.errors import UsageError, VidsamplerError
+from vidsampler.errors import UsageError
+from vidsampler.files import write_file
 
 FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".webp": "WEBP"}
 
@@ -54,20 +53,4 @@ def write_image(path: Path, rgb: npt.NDArray[np.uint8], quality: int = 95) -> No
         UsageError: the ending names no known format.
         VidsamplerError: the file cannot be written.
     """
-    data = encode_image(rgb, image_format(path), quality)
-    temporary = ""
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise VidsamplerError(
-            f"{path}: cannot be written: {error.strerror or error}", code="unwritable"
-        ) from error
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
+    write_file(path, encode_image(rgb, image_format(path), quality))

@@ -81,12 +81,14 @@ def plan_decode(index: FrameIndex, numbers: npt.ArrayLike, threads: int) -> Plan
         )
         for first, last in runs
     ]
-    jobs.sort(key=lambda job: (-job.cost, job.first_group))
-    alone = makespan([job.cost for job in jobs], threads)
+    longest_first = sorted(jobs, key=lambda job: (-job.cost, job.first_group))
+    alone = makespan([job.cost for job in longest_first], threads)
     together = sum(job.cost for job in jobs) / (1 + FRAME_THREAD_GAIN * (threads - 1))
     if threads > 1 and together < alone:
         return Plan(tuple(jobs), 1, threads)
-    return Plan(tuple(jobs), min(threads, len(jobs)), 1)
+    decoders = min(threads, len(jobs))
+    # One decoder alone goes through the file in order: whoever takes the frames need not wait.
+    return Plan(tuple(jobs if decoders == 1 else longest_first), decoders, 1)
 
 
 def _runs(groups: IntArray, costs: dict[int, int], limit: int) -> list[tuple[int, int]]:

@@ -24,6 +24,7 @@ from vidsampler.video.decode import (
     Take,
     decode_in_order,
     decode_plan,
+    upright_turn,
 )
 from vidsampler.video.index import FrameIndex, IntArray
 from vidsampler.video.indexing import read_container_index, scan_packets
@@ -166,15 +167,14 @@ class Video:
         step = (last[1] - last[0]) / max(1, self.index.frames - 1)
         return float(last[1] + (step or 0.04))
 
-    def info(self) -> VideoInfo:
-        """What the video is; decodes one frame for its rotation."""
-        rotations: list[int] = []
+    def info(self, rotation: int | None = None) -> VideoInfo:
+        """What the video is.
 
-        def look(number: int, pts: int, frame: Any) -> None:
-            rotations.append(round(frame.rotation / 90) * 90 % 360)
-
-        self.decode_into([0], lambda: look)
-        rotation = rotations[0] if rotations else 0
+        Args:
+            rotation: As of a frame that was decoded; without it one is decoded to learn it.
+        """
+        if rotation is None:
+            rotation = self._rotation()
         width, height = self._size if rotation % 180 == 0 else self._size[::-1]
         return VideoInfo(
             path=str(self.path),
@@ -190,6 +190,15 @@ class Video:
             frames=self.index.frames,
             size=self.path.stat().st_size,
         )
+
+    def _rotation(self) -> int:
+        found = [0]
+
+        def look(number: int, pts: int, frame: Any) -> None:
+            found.append(upright_turn(frame))
+
+        self.decode_into([0], lambda: look)
+        return found[-1]
 
     # ---------------------------------------------------------------- which frames it has
 

@@ -1,0 +1,165 @@
+"""The commit file of a shard: what is in the tar and where, and what could not be put there.
+
+``NNNNNN.tar`` counts only once ``NNNNNN.json`` stands beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vidsampler.errors import InputError
+
+FORMAT = 1
+NAME = re.compile(r"\d{6,}")
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A video that is in no shard, and why.
+
+    Attributes:
+        key: Its key.
+        source: Its path below the folder of videos.
+        stage: What was being done: find, open, decode, encode or write.
+        kind: The class of the fault, such as ``truncated``.
+        message: One sentence.
+    """
+
+    key: str
+    source: str
+    stage: str
+    kind: str
+    message: str
+
+    def to_json(self) -> dict[str, str]:
+        """As it stands in ``errors.jsonl``."""
+        return {
+            "key": self.key,
+            "source": self.source,
+            "stage": self.stage,
+            "class": self.kind,
+            "message": self.message,
+        }
+
+    @classmethod
+    def from_json(cls, data: Any) -> Failure:
+        """The opposite of `to_json`."""
+        return cls(data["key"], data["source"], data["stage"], data["class"], data["message"])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where one sample lies in its tar.
+
+    Attributes:
+        key: Its key.
+        source: The path of its video below the folder of videos.
+        offset: Bytes before its first header.
+        members: (name without the key, bytes) of each file, in order.
+    """
+
+    key: str
+    source: str
+    offset: int
+    members: tuple[tuple[str, int], ...]
+
+    @property
+    def frames(self) -> int:
+        """How many pictures it has; 0 where they are in one video file."""
+        return sum(name.endswith((".jpg", ".png", ".webp")) for name, _ in self.members)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A commit file.
+
+    Attributes:
+        name: Of the shard: ``000000``.
+        bytes, sha256: Of the tar; 0 and "" where there is none, because every video failed.
+        recipe: How the samples were made.
+        entries: The samples, in the tar's order.
+        failed: The videos that should have been in it.
+        frames: Frames in all samples.
+    """
+
+    name: str
+    bytes: int
+    sha256: str
+    recipe: dict[str, Any]
+    entries: tuple[Entry, ...]
+    failed: tuple[Failure, ...] = field(default=())
+    frames: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As the file holds it."""
+        return {
+            "format": FORMAT,
+            "shard": self.name,
+            "samples": len(self.entries),
+            "frames": self.frames,
+            "bytes": self.bytes,
+            "sha256": self.sha256,
+            "recipe": self.recipe,
+            "errors": dict(sorted(Counter(each.kind for each in self.failed).items())),
+            "failed": [each.to_json() for each in self.failed],
+            "index": [
+                [each.key, each.source, each.offset, [list(member) for member in each.members]]
+                for each in self.entries
+            ],
+        }
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Reads a commit file.
+
+    Raises:
+        InputError: It is damaged (class ``damaged``), or of another kind (``foreign``).
+    """
+    try:
+        data = json.loads(path.read_bytes())
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise InputError(f"{path}: cannot be read: {why}", code="unreadable") from error
+    except ValueError as error:
+        raise InputError(
+            f"{path}: this commit file of a shard is damaged: {error}", code="damaged"
+        ) from error
+    try:
+        if data["format"] != FORMAT:
+            raise InputError(
+                f"{path}: a shard of format {data['format']}; this version reads {FORMAT}",
+                code="foreign",
+            )
+        return Manifest(
+            name=str(data["shard"]),
+            bytes=int(data["bytes"]),
+            sha256=str(data["sha256"]),
+            recipe=dict(data["recipe"]),
+            entries=tuple(
+                Entry(
+                    str(key),
+                    str(source),
+                    int(offset),
+                    tuple((str(name), int(size)) for name, size in members),
+                )
+                for key, source, offset, members in data["index"]
+            ),
+            failed=tuple(Failure.from_json(each) for each in data["failed"]),
+            frames=int(data["frames"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: not the commit file of a shard ({type(error).__name__}: {error})",
+            code="foreign",
+        ) from error
+
+
+def committed(folder: Path) -> list[Path]:
+    """The commit files of a folder, in order."""
+    found = [path for path in folder.glob("*.json") if NAME.fullmatch(path.stem)]
+    return sorted(found, key=lambda path: int(path.stem))

@@ -1,0 +1,224 @@
+"""Reading shards by their index: any sample with one read, and nothing damaged unnoticed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from vidsampler.errors import InputError
+from vidsampler.shards.manifest import NAME, Entry, Manifest, committed, read_manifest
+from vidsampler.shards.writer import BLOCK, header, padded
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One video's frames and facts.
+
+    Attributes:
+        key: Its key.
+        source: The path of its video below the folder of videos.
+        members: File name without the key (``000.jpg``, ``mp4``, ``json``) -> its bytes.
+    """
+
+    key: str
+    source: str
+    members: dict[str, memoryview]
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What ``KEY.json`` says: source, size, pts, times, fps, recipe and more."""
+        facts: dict[str, Any] = json.loads(bytes(self.members["json"]))
+        return facts
+
+    @property
+    def frames(self) -> list[memoryview]:
+        """The coded pictures, in time order; none where they are in one video file."""
+        return [data for name, data in self.members.items() if name.endswith(".jpg")]
+
+
+class Reader:
+    """The samples of a folder of shards, by number or key.
+
+    Files are opened when they are first needed, and each sample is one read at a known offset. A
+    reader may be pickled and shared between threads.
+
+    Args:
+        folder: Where ``NNNNNN.tar`` and ``NNNNNN.json`` are.
+        verify: Also compare every shard with its SHA-256, which reads everything once.
+
+    Raises:
+        InputError: There is no shard (class ``missing``), one is not committed (``uncommitted``),
+            not one of ours (``foreign``), or shorter, longer or other than its commit file says
+            (``damaged``). Later, when a sample is read: it is not where the index says.
+
+    Example:
+        >>> from vidsampler.shards import Reader
+        >>> for sample in Reader("shards/"):                     # doctest: +SKIP
+        ...     print(sample.key, len(sample.frames), sample.facts["times"])
+    """
+
+    def __init__(self, folder: str | Path, *, verify: bool = False) -> None:
+        self.folder = Path(folder)
+        self.manifests = _manifests(self.folder)
+        self._where: list[tuple[int, Entry]] = []
+        self._number: dict[str, int] = {}
+        for shard, manifest in enumerate(self.manifests):
+            for entry in manifest.entries:
+                if entry.key in self._number:
+                    raise InputError(
+                        f"{self._tar(shard)}: the key {entry.key!r} is in two samples",
+                        code="damaged",
+                    )
+                self._number[entry.key] = len(self._where)
+                self._where.append((shard, entry))
+            self._check_size(shard)
+            if verify:
+                self.verify(shard)
+        self._open: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        return len(self._where)
+
+    def __iter__(self) -> Iterator[Sample]:
+        for number in range(len(self)):
+            yield self[number]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._number
+
+    def __getitem__(self, which: int | str) -> Sample:
+        """A sample by its number or key.
+
+        Raises:
+            IndexError, KeyError: There is none.
+            InputError: The shard is damaged there.
+        """
+        shard, entry = self._where[self._number[which] if isinstance(which, str) else which]
+        sizes = [padded(size) for _, size in entry.members]
+        length = sum(sizes) + BLOCK * len(sizes)
+        data = memoryview(os.pread(self._descriptor(shard), length, entry.offset))
+        members = {}
+        at = 0
+        for (name, size), room in zip(entry.members, sizes, strict=True):
+            if data[at : at + BLOCK] != header(f"{entry.key}.{name}", size) or len(data) < length:
+                raise InputError(
+                    f"{self._tar(shard)}: {entry.key}.{name} is not where the index says",
+                    hint="extract this folder again with --overwrite, or copy the shard again",
+                    code="damaged",
+                )
+            members[name] = data[at + BLOCK : at + BLOCK + size]
+            at += BLOCK + room
+        return Sample(entry.key, entry.source, members)
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_open": {}}
+
+    def close(self) -> None:
+        """Closes the files; they are opened again when needed."""
+        opened = self.__dict__.get("_open", {})
+        while opened:
+            os.close(opened.popitem()[1])
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys, in order."""
+        return list(self._number)
+
+    @property
+    def frames(self) -> int:
+        """How many frames all samples have."""
+        return sum(manifest.frames for manifest in self.manifests)
+
+    def verify(self, shard: int) -> None:
+        """Compares a shard, by its place in ``manifests``, with its SHA-256.
+
+        Raises:
+            InputError: It is another (class ``damaged``).
+        """
+        manifest = self.manifests[shard]
+        if not manifest.entries:
+            return
+        with self._tar(shard).open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != manifest.sha256:
+                raise InputError(
+                    f"{self._tar(shard)}: its content has changed since it was committed",
+                    hint="copy it again, or delete it with its .json and extract again",
+                    code="damaged",
+                )
+
+    def _tar(self, shard: int) -> Path:
+        return self.folder / f"{self.manifests[shard].name}.tar"
+
+    def _check_size(self, shard: int) -> None:
+        manifest, path = self.manifests[shard], self._tar(shard)
+        if not manifest.entries:
+            return
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            raise InputError(
+                f"{path}: the shard is missing, its commit file is there", code="damaged"
+            ) from None
+        if size != manifest.bytes:
+            raise InputError(
+                f"{path}: {size:,} bytes long, {manifest.bytes:,} were committed",
+                hint="copy it again, or delete it with its .json and extract again",
+                code="damaged",
+            )
+
+    def _descriptor(self, shard: int) -> int:
+        if shard not in self._open:
+            try:
+                self._open[shard] = os.open(self._tar(shard), os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                why = error.strerror or str(error)
+                raise InputError(
+                    f"{self._tar(shard)}: cannot be read: {why}", code="unreadable"
+                ) from error
+        return self._open[shard]
+
+
+def _manifests(folder: Path) -> list[Manifest]:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder", code="missing")
+    manifests = [read_manifest(path) for path in committed(folder)]
+    names = {manifest.name for manifest in manifests}
+    for path in sorted(folder.glob("*.tar")):
+        if path.stem not in names:
+            ours = NAME.fullmatch(path.stem) and (folder / "plan.jsonl").exists()
+            raise InputError(
+                f"{path}: "
+                + ("not committed yet" if ours else "a tar without a commit file: not a shard"),
+                hint="run the command that was interrupted again"
+                if ours
+                else "webdataset reads foreign tars; vidsampler reads what it wrote",
+                code="uncommitted" if ours else "foreign",
+            )
+    if not manifests:
+        raise InputError(
+            f"{folder}: there is no shard in it",
+            hint="make some: vidsampler extract VIDEOS " + str(folder),
+            code="missing",
+        )
+    return manifests

@@ -1,0 +1,181 @@
+"""Writing a shard: temporary name, flush, rename, commit file last."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from vidsampler.files import sync_folder, to_json_bytes, write_file, writing
+from vidsampler.shards.manifest import Entry, Failure, Manifest
+
+BLOCK = tarfile.BLOCKSIZE
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file of a sample, in a spool or in memory.
+
+    Attributes:
+        name: Without the key: ``000.jpg``.
+        size: Bytes.
+        data: What it holds, or None: it lies in the spool.
+        offset: Where in the spool.
+    """
+
+    name: str
+    size: int
+    data: bytes | None = None
+    offset: int = 0
+
+
+def header(name: str, size: int) -> bytes:
+    """(512,) the header of a tar's member, the same for the same name and size."""
+    info = tarfile.TarInfo(name)
+    info.size = size
+    info.mode = 0o644
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+def padded(size: int) -> int:
+    """Bytes that a member's data take in a tar."""
+    return -(-size // BLOCK) * BLOCK
+
+
+@dataclass
+class ShardWriter:
+    """One shard in the making; nothing is at its place before `commit`.
+
+    Args:
+        folder: Where the shard goes.
+        name: Its name: ``000000``.
+        recipe: How its samples were made.
+        temporary: A folder on the same file system for the tar until it is whole.
+
+    Use it in a ``with`` block: without `commit`, leaving it removes what was written.
+    """
+
+    folder: Path
+    name: str
+    recipe: dict[str, Any]
+    temporary: Path
+    _entries: list[Entry] = field(default_factory=list)
+    _frames: int = 0
+    _offset: int = 0
+
+    def __post_init__(self) -> None:
+        self._path = self.temporary / f"{self.name}.tar"
+        self._file: BinaryIO | None = None
+        self._sha256 = hashlib.sha256()
+
+    def __enter__(self) -> ShardWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._path.unlink(missing_ok=True)
+
+    def add(
+        self,
+        key: str,
+        source: str,
+        members: Sequence[Member],
+        frames: int,
+        spool: Path | None = None,
+    ) -> None:
+        """Appends a sample.
+
+        Args:
+            key: Its key.
+            source: The path of its video, for the commit file.
+            members: Its files.
+            frames: How many frames it has.
+            spool: The file that holds those members that are not in memory.
+
+        Raises:
+            VidsamplerError: There is no room.
+        """
+        entry = Entry(key, source, self._offset, tuple((each.name, each.size) for each in members))
+        with writing(self._path), open(spool or os.devnull, "rb") as spooled:
+            for member in members:
+                self._write(header(f"{key}.{member.name}", member.size))
+                if member.data is not None:
+                    self._write(member.data)
+                else:
+                    self._copy(spooled, member)
+                self._write(bytes(padded(member.size) - member.size))
+        self._entries.append(entry)
+        self._frames += frames
+
+    def commit(self, failed: Sequence[Failure] = ()) -> Manifest:
+        """Puts the tar in its place, then the commit file beside it.
+
+        Raises:
+            VidsamplerError: There is no room.
+        """
+        final = self.folder / f"{self.name}.tar"
+        with writing(final):
+            if self._entries:
+                self._write(bytes(2 * BLOCK))
+                assert self._file is not None
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                self._file.close()
+                self._file = None
+                os.replace(self._path, final)
+                sync_folder(self.folder)
+            else:
+                final.unlink(missing_ok=True)
+        manifest = Manifest(
+            name=self.name,
+            bytes=self._offset,
+            sha256=self._sha256.hexdigest() if self._entries else "",
+            recipe=self.recipe,
+            entries=tuple(self._entries),
+            failed=tuple(failed),
+            frames=self._frames,
+        )
+        write_file(
+            self.folder / f"{self.name}.json", to_json_bytes(manifest.to_json()), durable=True
+        )
+        return manifest
+
+    def _write(self, data: bytes) -> None:
+        if self._file is None:
+            self._file = self._path.open("wb")
+        self._file.write(data)
+        self._sha256.update(data)
+        self._offset += len(data)
+
+    def _copy(self, spooled: BinaryIO, member: Member) -> None:
+        spooled.seek(member.offset)
+        left = member.size
+        while left:
+            data = spooled.read(min(left, _CHUNK))
+            if not data:
+                raise OSError(0, "its spooled data are shorter than they should be")
+            self._write(data)
+            left -= len(data)
+
+
+def remove_spool(spool: Path | None) -> None:
+    """Deletes a spool, be it a file or a folder."""
+    if spool is None:
+        return
+    if spool.is_dir():
+        shutil.rmtree(spool, ignore_errors=True)
+    else:
+        spool.unlink(missing_ok=True)
