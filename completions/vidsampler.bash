@@ -8,7 +8,7 @@ _vidsampler() {
     done
     case "$command" in
         "")
-            COMPREPLY=($(compgen -W $'select\nlist\nenv\ncompletion\n--version\n--json\n--debug\n-h\n--help' -- "$word")) ;;
+            COMPREPLY=($(compgen -W $'select\nextract\nshard\nlist\nenv\ncompletion\n--version\n--json\n--debug\n-h\n--help' -- "$word")) ;;
         select)
             case "$before" in
                 -k|--top-k) return ;;
@@ -25,6 +25,37 @@ _vidsampler() {
                 --set) return ;;
             esac
             if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'-k\n--top-k\n--sampler\n--candidates\n--from\n--to\n--frames-dir\n--sheet\n--json\n--csv\n--seed\n--threads\n--timeout\n--salvage\n--config\n--set\n--dry-run\n--debug\n-h\n--help' -- "$word"))
+            else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
+        extract)
+            case "$before" in
+                --frames) return ;;
+                --fps) return ;;
+                --positions) return ;;
+                --size) return ;;
+                --quality) return ;;
+                --store) return ;;
+                --crf) return ;;
+                --layout) return ;;
+                --per-shard) return ;;
+                --workers) return ;;
+                --timeout) return ;;
+                --config) COMPREPLY=($(compgen -W $'3fps-224\nall-frames\ndefault' -- "$word")); COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --set) return ;;
+            esac
+            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--frames\n--fps\n--keyframes\n--all\n--positions\n--size\n--quality\n--store\n--crf\n--layout\n--per-shard\n--workers\n--timeout\n--salvage\n--retry-failed\n--overwrite\n--config\n--set\n--dry-run\n--json\n--debug\n-h\n--help' -- "$word"))
+            else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
+        shard)
+            case "$before" in
+                --per-shard) return ;;
+                --shards) return ;;
+                --frames) return ;;
+                --positions) return ;;
+                --workers) return ;;
+                --timeout) return ;;
+                --config) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --set) return ;;
+            esac
+            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--per-shard\n--shards\n--frames\n--positions\n--workers\n--timeout\n--retry-failed\n--overwrite\n--config\n--set\n--dry-run\n--json\n--debug\n-h\n--help' -- "$word"))
             else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
         list)
             if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--json\n--debug\n-h\n--help' -- "$word"))

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
     from vidsampler.extract import extract as extract
     from vidsampler.select import Selection as Selection
     from vidsampler.select import select as select
+    from vidsampler.shard import shard as shard
 
 __version__ = "0.1.0"
-__all__ = ["Selection", "__version__", "extract", "select"]
+__all__ = ["Selection", "__version__", "extract", "select", "shard"]
 
 _HOME = {
     "Selection": "vidsampler.select",
     "extract": "vidsampler.extract",
     "select": "vidsampler.select",
+    "shard": "vidsampler.shard",
 }
 
 

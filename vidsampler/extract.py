@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
-from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, fields
-from itertools import count
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,41 +13,10 @@ from vidsampler.extraction.settings import ExtractConfig, Recipe
 from vidsampler.files import Found, walk_videos
 
 if TYPE_CHECKING:
-    from vidsampler.shards.build import Stop
-    from vidsampler.shards.job import Job
-    from vidsampler.shards.manifest import Failure
-
-
-@dataclass
-class Report:
-    """What an extraction did.
-
-    Attributes:
-        videos: How many there are: done, skipped and failed ones.
-        done: Stored in this run.
-        skipped: Committed by an earlier run.
-        failed: Not stored, in this run or an earlier one; they are in ``errors.jsonl``.
-        frames: Stored in this run.
-        shards: Committed in this run; in ``folders`` layout 0.
-        seconds: How long it took.
-        errors: Class of fault -> videos that have it now.
-        interrupted: The user ended it before everything was done.
-    """
-
-    videos: int = 0
-    done: int = 0
-    skipped: int = 0
-    failed: int = 0
-    frames: int = 0
-    shards: int = 0
-    seconds: float = 0.0
-    errors: dict[str, int] = field(default_factory=dict)
-    interrupted: bool = False
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, as ``vidsampler extract --json`` prints it."""
-        plain = {name: value for name, value in vars(self).items() if name != "interrupted"}
-        return {**plain, "seconds": round(self.seconds, 3)}
+    from vidsampler.extraction.folders import FolderJob
+    from vidsampler.shards.build import Work
+    from vidsampler.shards.job import Item, ShardJob
+    from vidsampler.shards.run import Report
 
 
 @dataclass(frozen=True)
@@ -132,51 +97,26 @@ def extract(
         >>> import vidsampler
         >>> vidsampler.extract("videos/", "shards/", frames=16)      # doctest: +SKIP
     """
-    from vidsampler.shards.build import Stop, build
-    from vidsampler.shards.job import Outcome, Unit
+    from vidsampler.shards.run import run
     from vidsampler.video.container import usable_cpus
 
-    config = config_of(config, settings)
-    clock = time.perf_counter()
+    config = config_of(config, settings).explicit()
     out = Path(out)
     found = find_videos(videos, out)
-    with _open_job(out, config, overwrite=overwrite) as job, Stop(asked_to_stop) as stop:
-        report = Report(skipped=len(found.paths.keys() & job.done.keys()))
-        again = job.failed.keys() if retry_failed else frozenset()
-        to_do = [
-            source
-            for source in found.paths
-            if source not in job.done and (source not in job.failed or source in again)
-        ]
-        units = job.assign(to_do)
-        total = sum(len(unit.items) for unit in units)
-        finished = count(1)
-        _store_config(out, config)
-
-        def committed(unit: Unit, outcomes: list[Outcome]) -> None:
-            good = [each for each in outcomes if each.failure is None]
-            report.done += len(good)
-            report.frames += sum(each.frames for each in good)
-            report.shards += bool(good) and config.layout == "shards"
-
-        def advance(outcome: Outcome) -> None:
-            if progress is not None:
-                progress(next(finished), total)
-
-        build(
-            job,
-            units,
-            "vidsampler.extraction.video:store_video",
-            _Worker(found.paths, config),
-            workers=config.workers or usable_cpus(),
-            timeout=config.timeout,
-            stop=stop,
-            committed=committed,
-            finished=advance,
-        )
-        _account(report, job, found, out, stop)
-    report.seconds = time.perf_counter() - clock
-    return report
+    return run(
+        _open_job(out, config, overwrite=overwrite),
+        list(found.paths),
+        "vidsampler.extraction.video:store_video",
+        _Worker(found.paths, config),
+        out=out,
+        config=config,
+        not_found=found.unreadable,
+        workers=config.workers or usable_cpus(),
+        timeout=config.timeout,
+        retry_failed=retry_failed,
+        progress=progress,
+        asked_to_stop=asked_to_stop,
+    )
 
 
 def config_of(config: ExtractConfig | None, settings: dict[str, Any]) -> ExtractConfig:
@@ -206,7 +146,7 @@ class _Worker:
         self._paths = paths
         self._config = config
 
-    def __call__(self, item: Any, spool: Path) -> Any:
+    def __call__(self, item: Item, spool: Path) -> Work:
         from vidsampler.extraction.video import VideoTask
         from vidsampler.shards.build import Work
 
@@ -229,7 +169,7 @@ class _Worker:
         return Work(task, spool, cost)
 
 
-def _open_job(out: Path, config: ExtractConfig, *, overwrite: bool) -> AbstractContextManager[Job]:
+def _open_job(out: Path, config: ExtractConfig, *, overwrite: bool) -> FolderJob | ShardJob:
     from vidsampler.extraction.folders import FolderJob
     from vidsampler.shards.job import OutputFolder, ShardJob
     from vidsampler.shards.manifest import FORMAT
@@ -240,34 +180,3 @@ def _open_job(out: Path, config: ExtractConfig, *, overwrite: bool) -> AbstractC
         return FolderJob(OutputFolder(out, header, overwrite))
     header["per_shard"] = config.per_shard
     return ShardJob(OutputFolder(out, header, overwrite), recipe, config.per_shard)
-
-
-def _store_config(out: Path, config: ExtractConfig) -> None:
-    from vidsampler import plainyaml
-    from vidsampler.config import to_plain
-    from vidsampler.files import write_file
-
-    write_file(out / "config.yaml", plainyaml.dump(to_plain(config)).encode())
-
-
-def _account(report: Report, job: Job, found: Videos, out: Path, stop: Stop) -> None:
-    """Counts what is failed now, and writes it down."""
-    from vidsampler.shards.job import write_errors
-    from vidsampler.shards.manifest import Failure
-
-    failures: list[Failure] = [
-        Failure("", source, "find", error.code, error.message)
-        for source, error in found.unreadable.items()
-    ]
-    failures += [failure for source, failure in job.failed.items() if source in found.paths]
-    # Planned by an earlier run, and gone since.
-    failures += [
-        failure
-        for source, failure in job.failed.items()
-        if failure.kind == "missing" and source not in found.paths
-    ]
-    write_errors(out, failures)
-    report.failed = len(failures)
-    report.errors = dict(sorted(Counter(failure.kind for failure in failures).items()))
-    report.videos = report.done + report.skipped + report.failed
-    report.interrupted = stop.requested

@@ -71,7 +71,7 @@ def test_recipes_that_fit_nothing() -> None:
         ({"crf": 52, "store": "mp4", "fps": 1.0}, "crf must be from 0 to 51"),
     ):
         with pytest.raises(ConfigError, match=words):
-            Recipe(**settings)  # type: ignore[arg-type]
+            Recipe(**settings)
 
 
 def test_a_recipe_is_known_by_what_changes_the_bytes() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,8 +12,11 @@ from vidsampler import plainyaml
 from vidsampler.cli.options import Debug, Json, Value, output_of
 from vidsampler.cli.output import Output, Progress
 from vidsampler.config import Layer, file_layer, flag_layer, resolve, set_layer, to_plain
-from vidsampler.extract import Report, extract, find_videos
+from vidsampler.extract import extract, find_videos
 from vidsampler.extraction.settings import WHICH, ExtractConfig
+
+if TYPE_CHECKING:
+    from vidsampler.shards.run import Report
 
 NAME = "extract"
 EXAMPLE = (
@@ -140,11 +143,11 @@ def command(
         flag_layer("--workers", "workers", workers),
         flag_layer("--timeout", "timeout", timeout),
     ]
-    resolved = resolve(ExtractConfig, layers)
+    resolved = resolve(ExtractConfig, layers).explicit()
     if dry_run:
         _print_plan(out, resolved, videos, out_folder)
         return
-    with _Bar(out) as bar:
+    with Bar(out) as bar:
         report = extract(
             videos,
             out_folder,
@@ -174,7 +177,7 @@ def which_layers(
     return [Layer("{key}", {"recipe": neutral}), *layers]
 
 
-class _Bar:
+class Bar:
     """The progress bar, which appears with the first news."""
 
     def __init__(self, out: Output) -> None:
@@ -182,7 +185,7 @@ class _Bar:
         self._stack = ExitStack()
         self._progress: Progress | None = None
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> Bar:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:

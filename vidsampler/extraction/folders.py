@@ -32,6 +32,8 @@ class FolderJob:
     Use it in a ``with`` block.
     """
 
+    makes_shards = False
+
     def __init__(self, output: OutputFolder) -> None:
         self._output = output
         self.done: dict[str, int] = {}

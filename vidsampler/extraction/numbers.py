@@ -38,8 +38,8 @@ def frame_numbers(
             + f"; it lasts {video.duration:.2f} s",
             code="no-video",
         )
-    if recipe.frames is not None:
-        count = min(recipe.frames, past - first)
+    if recipe.spread is not None:
+        count = min(recipe.spread, past - first)
         return first + uniform_positions(past - first, count, recipe.positions)
     if recipe.keyframes:
         keyframes = video.keyframes()

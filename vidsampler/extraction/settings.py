@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from vidsampler.errors import ConfigError
@@ -18,7 +18,8 @@ class Recipe:
     """What is stored of each video. Two extractions with equal recipes give equal bytes.
 
     Attributes:
-        frames: So many frames, evenly spread; all there are where there are fewer.
+        frames: So many frames, evenly spread; all there are where there are fewer. 16 where
+            nothing is said.
         fps: The frames shown at so many points a second.
         keyframes: The file's keyframes.
         all: Every frame.
@@ -48,8 +49,6 @@ class Recipe:
                 "choose one of " + " and ".join(f"--{name}" for name in given),
                 hint="they all say which frames to take",
             )
-        if not given:
-            object.__setattr__(self, "frames", DEFAULT_FRAMES)
         if self.store == "mp4" and self.fps is None:
             raise ConfigError(
                 "--store mp4 needs --fps, the rate of the new files", hint="such as --fps 3"
@@ -65,11 +64,20 @@ class Recipe:
             if value is not None and not least <= value <= most:
                 raise ConfigError(f"{name} must be from {least} to {most:,}, not {value}")
 
+    @property
+    def spread(self) -> int | None:
+        """So many frames, evenly spread; None where the frames are said in another way."""
+        if self.fps is None and not self.keyframes and not self.all:
+            return self.frames or DEFAULT_FRAMES
+        return None
+
     def to_json(self) -> dict[str, Any]:
         """What identifies it: without what has no effect on the bytes."""
         plain = {key: value for key, value in asdict(self).items() if _is_set(value)}
-        if self.frames is None:
+        if self.spread is None:
             del plain["positions"]
+        else:
+            plain = {"frames": self.spread, **plain}
         del plain["quality" if self.store == "mp4" else "crf"]
         return plain
 
@@ -104,3 +112,7 @@ class ExtractConfig:
             raise ConfigError(f"workers must be from 1 to 1024, not {self.workers}")
         if self.timeout is not None and not 0 < self.timeout < float("inf"):
             raise ConfigError(f"timeout must be more than 0 seconds, not {self.timeout:g}")
+
+    def explicit(self) -> ExtractConfig:
+        """The same, with the number of frames said where nothing was."""
+        return replace(self, recipe=replace(self.recipe, frames=self.recipe.spread))

@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -82,6 +82,9 @@ class Job(Protocol):
 
     failed: dict[str, Failure]
     """Source -> why it is not."""
+
+    makes_shards: bool
+    """Whether its units are shards."""
 
     @property
     def temporary(self) -> Path:
@@ -232,13 +235,28 @@ class ShardJob:
         recipe: For the commit files.
         per_shard: Samples in a new shard.
 
+        keys: Source -> key, where they are not to be made of the source.
+        even: Spread new samples evenly, in place of filling all shards but the last.
+
     Use it in a ``with`` block.
     """
 
-    def __init__(self, output: OutputFolder, recipe: dict[str, Any], per_shard: int) -> None:
+    makes_shards = True
+
+    def __init__(
+        self,
+        output: OutputFolder,
+        recipe: dict[str, Any],
+        per_shard: int,
+        *,
+        keys: Mapping[str, str] | None = None,
+        even: bool = False,
+    ) -> None:
         self._output = output
         self._recipe = recipe
         self._per_shard = per_shard
+        self._keys = keys or {}
+        self._even = even
         self.done: dict[str, int] = {}
         self.failed: dict[str, Failure] = {}
         self._planned: list[Unit] = []
@@ -281,13 +299,18 @@ class ShardJob:
             if source in waiting:
                 continue
             if source not in keys:
-                keys[source] = make_key(source, taken)
+                keys[source] = self._keys.get(source) or make_key(source, taken)
                 taken.add(keys[source])
             items.append(Item(keys[source], source))
         first = max((int(unit.name) for unit in self._planned), default=-1) + 1
+        shards = -(-len(items) // self._per_shard)
+        step = len(items) / shards if self._even and shards else self._per_shard
         new = [
-            Unit(f"{first + number:06d}", tuple(items[start : start + self._per_shard]))
-            for number, start in enumerate(range(0, len(items), self._per_shard))
+            Unit(
+                f"{first + number:06d}",
+                tuple(items[round(number * step) : round((number + 1) * step)]),
+            )
+            for number in range(shards)
         ]
         if new or not self._output.lines:
             self._output.write_plan(

@@ -15,6 +15,8 @@ from vidsampler.errors import InputError
 from vidsampler.shards.manifest import NAME, Entry, Manifest, committed, read_manifest
 from vidsampler.shards.writer import BLOCK, header, padded
 
+PICTURES = (".jpg", ".png", ".webp")
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -39,7 +41,7 @@ class Sample:
     @property
     def frames(self) -> list[memoryview]:
         """The coded pictures, in time order; none where they are in one video file."""
-        return [data for name, data in self.members.items() if name.endswith(".jpg")]
+        return [data for name, data in self.members.items() if name.endswith(PICTURES)]
 
 
 class Reader:
@@ -144,6 +146,11 @@ class Reader:
     def keys(self) -> list[str]:
         """The keys, in order."""
         return list(self._number)
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Key -> the path of its video below the folder of videos."""
+        return {entry.key: entry.source for _, entry in self._where}
 
     @property
     def frames(self) -> int:

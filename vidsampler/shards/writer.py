@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -178,4 +179,6 @@ def remove_spool(spool: Path | None) -> None:
     if spool.is_dir():
         shutil.rmtree(spool, ignore_errors=True)
     else:
-        spool.unlink(missing_ok=True)
+        # What cannot be deleted goes with the run's temporary folder.
+        with contextlib.suppress(OSError):
+            spool.unlink()

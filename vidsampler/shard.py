@@ -1,0 +1,166 @@
+"""Frames that are already pictures, in shards or folders, become shards of another cut."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vidsampler.errors import InputError, UsageError, unknown
+from vidsampler.packing.settings import ShardConfig
+
+if TYPE_CHECKING:
+    from vidsampler.shards.build import Work
+    from vidsampler.shards.job import Item
+    from vidsampler.shards.run import Report
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is to be packed.
+
+    Attributes:
+        folder: Where it is.
+        kind: ``shards``, or ``folders`` of pictures.
+        origins: Source -> its key and the folder that the worker reads.
+        recipe: How the frames were made, as far as that is known.
+    """
+
+    folder: Path
+    kind: Literal["shards", "folders"]
+    origins: Mapping[str, tuple[str | None, Path]]
+    recipe: dict[str, Any]
+
+
+def find_source(folder: str | Path) -> Source:
+    """Looks what a folder holds: shards, or folders of pictures.
+
+    Raises:
+        InputError: Neither, or damaged shards.
+    """
+    from vidsampler.packing.samples import PICTURES
+    from vidsampler.shards import Reader
+    from vidsampler.shards.manifest import committed
+
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder", code="missing")
+    if committed(folder) or any(folder.glob("*.tar")):
+        with Reader(folder) as reader:
+            origins = {sample: (key, folder) for key, sample in reader.sources.items()}
+            recipe = reader.manifests[0].recipe
+        return Source(folder, "shards", origins, recipe)
+    found: dict[str, tuple[str | None, Path]] = {}
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if any(name.lower().endswith(PICTURES) for name in files) and Path(parent) != folder:
+            found[os.path.relpath(parent, folder)] = (None, Path(parent))
+    if not found:
+        raise InputError(
+            f"{folder}: there are neither shards nor folders of pictures in it",
+            hint="make shards of videos: vidsampler extract VIDEOS OUT",
+            code="missing",
+        )
+    return Source(folder, "folders", found, {})
+
+
+def shard(
+    source: str | Path,
+    out: str | Path,
+    config: ShardConfig | None = None,
+    *,
+    retry_failed: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    asked_to_stop: Callable[[], None] | None = None,
+    **settings: Any,
+) -> Report:
+    """Packs frames that are already pictures into shards; the pictures are copied as they are.
+
+    Args:
+        source: A folder of shards, or one of folders of pictures (``VIDEO/image_00001.jpg``).
+        out: The folder for the new shards.
+        config: All settings.
+        retry_failed, overwrite, progress, asked_to_stop: As for `vidsampler.extract.extract`.
+        settings: In place of ``config``: fields of `ShardConfig` by name.
+
+    Returns:
+        What was done.
+
+    Raises:
+        UsageError: Wrong settings, or ``out`` is not free for them.
+        InputError: There is nothing to pack, or the shards are damaged.
+        VidsamplerError: ``out`` cannot be written; what is committed stays.
+
+    Example:
+        >>> import vidsampler
+        >>> vidsampler.shard("shards/", "fewer/", shards=8)      # doctest: +SKIP
+    """
+    from dataclasses import fields
+
+    from vidsampler.shards.job import OutputFolder, ShardJob
+    from vidsampler.shards.manifest import FORMAT
+    from vidsampler.shards.run import run
+    from vidsampler.video.container import usable_cpus
+
+    if config is None:
+        known = [each.name for each in fields(ShardConfig)]
+        for name in settings:
+            if name not in known:
+                raise UsageError(unknown("setting", name, known))
+        config = ShardConfig(**settings)
+    elif settings:
+        raise UsageError("give either a config or settings by name, not both")
+    out = Path(out)
+    if out.resolve() == Path(source).resolve():
+        raise UsageError(f"{out}: the new shards cannot go where the old ones are")
+    found = find_source(source)
+    per_shard = config.per_shard
+    if config.shards is not None:
+        per_shard = -(-len(found.origins) // config.shards)
+    recipe = {"from": found.kind, **found.recipe}
+    if config.frames is not None:
+        recipe |= {"kept": config.frames, "kept_positions": config.positions}
+    header = {"format": FORMAT, "layout": "shards", "recipe": recipe, "per_shard": per_shard}
+    function = {"shards": "store_sample", "folders": "store_folder"}[found.kind]
+    return run(
+        ShardJob(
+            OutputFolder(out, header, overwrite),
+            recipe,
+            per_shard,
+            keys={source: key for source, (key, _) in found.origins.items() if key is not None},
+            even=True,
+        ),
+        list(found.origins),
+        f"vidsampler.packing.samples:{function}",
+        _Worker(found, config),
+        out=out,
+        config=config,
+        workers=config.workers or usable_cpus(),
+        timeout=config.timeout,
+        retry_failed=retry_failed,
+        progress=progress,
+        asked_to_stop=asked_to_stop,
+    )
+
+
+class _Worker:
+    """Makes the work of an item."""
+
+    def __init__(self, found: Source, config: ShardConfig) -> None:
+        self._found = found
+        self._config = config
+
+    def __call__(self, item: Item, spool: Path) -> Work:
+        from vidsampler.packing.samples import SampleTask
+        from vidsampler.shards.build import Work
+
+        if item.source not in self._found.origins:
+            return Work(None, problem=("missing", f"{item.source}: it is gone"))
+        key, origin = self._found.origins[item.source]
+        frames, positions = self._config.frames, self._config.positions
+        return Work(
+            SampleTask(key or item.key, item.source, origin, spool, frames, positions), spool
+        )
