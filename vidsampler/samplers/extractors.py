@@ -1,0 +1,206 @@
+"""Light networks that look at every candidate frame, so that CLIP need not.
+
+mmSampler and AdaCLIP take MobileNetV2, MobileNetV3-Large, EfficientNet-B2 and -B3, small grey
+pictures (`raw`), or the retrieval backbone's own features (`clip`); `small` is ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vidsampler.errors import ConfigError, VidsamplerError, unknown
+from vidsampler.preprocess import IMAGENET_MEAN, IMAGENET_STD, GreyInput, PixelInput
+from vidsampler.samplers.policy_config import (
+    DEFAULT_WEIGHTS,
+    EXTRACTORS,
+    ExtractorConfig,
+)
+
+FRAMES_AT_ONCE = 64
+"""A frozen extractor takes so many frames at a time: what it computes is not kept, and on a CPU it
+is no faster with more."""
+
+
+class Extractor(nn.Module):
+    """Frames in, features out.
+
+    Args:
+        network: From prepared pictures (M, ...) to (M, width).
+        pixels: From uint8 frames (M, 3, H, W) to what the network takes.
+        width: Numbers a frame.
+        frozen: The network keeps its weights and stays in eval mode, whatever `train` is told.
+    """
+
+    def __init__(
+        self, network: nn.Module, pixels: PixelInput | GreyInput, width: int, *, frozen: bool
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.pixels = pixels
+        self.width = width
+        self.frozen = frozen
+        if frozen:
+            self.requires_grad_(False)
+            self.eval()
+
+    def train(self, mode: bool = True) -> Extractor:
+        """As every module's, except that a frozen one stays in eval mode."""
+        super().train(mode and not self.frozen)
+        return self
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """(M, 3, H, W) uint8 to (M, width) float32; without gradient where it is frozen."""
+        if not self.frozen:
+            return self._features(frames)
+        with torch.no_grad():
+            return torch.cat([self._features(part) for part in frames.split(FRAMES_AT_ONCE)])
+
+    def _features(self, frames: Tensor) -> Tensor:
+        pictures = self.pixels(frames)
+        if pictures.dim() == 4:
+            pictures = pictures.contiguous(memory_format=torch.channels_last)
+        features: Tensor = self.network(pictures)
+        return features.float()
+
+
+def build_extractor(config: ExtractorConfig) -> Extractor | None:
+    """The extractor that a config names, with its weights; None for `clip`, which has none.
+
+    Raises:
+        ConfigError: The tag is unknown, or the weights file is missing or of another network.
+        VidsamplerError: The hub cannot be reached.
+    """
+    if config.name == "clip":
+        return None
+    width = EXTRACTORS[config.name].width
+    if config.name == "raw":
+        return Extractor(nn.Identity(), GreyInput(), width, frozen=config.freeze)
+    pixels = PixelInput(
+        config.input_size,
+        EXTRACTORS[config.name].crop,
+        mean=config.mean or IMAGENET_MEAN,
+        std=config.std or IMAGENET_STD,
+    )
+    network = build_network(config)
+    return Extractor(network, pixels, width, frozen=config.freeze)
+
+
+def build_network(config: ExtractorConfig) -> nn.Module:
+    """The network alone: (M, 3, size, size) normalised pictures to (M, width).
+
+    Under `torch.device("meta")` and with `pretrained: null` it costs nothing: that counts
+    operations.
+
+    Raises:
+        ConfigError, VidsamplerError: As `build_extractor`.
+    """
+    make = _maker(config)
+    source = config.pretrained
+    if source is None:
+        return make(None)
+    file = _weights_file(source)
+    if file is None:
+        return make(_known_tag(config.name, source))
+    network = make(None)
+    _load(network, file, config.name)
+    return network
+
+
+def _maker(config: ExtractorConfig) -> Callable[[str | None], nn.Module]:
+    """A function that builds the network, given a tag with its weights from the hub."""
+    architecture = EXTRACTORS[config.name].architecture
+    if architecture is None:
+        from vidsampler.samplers.small_cnn import SmallCNN
+
+        return lambda tag: SmallCNN()
+
+    def make(tag: str | None) -> nn.Module:
+        import timm
+
+        name = architecture if tag is None else f"{architecture}.{tag}"
+        try:
+            # Without classes the network ends where the classifier would begin: MobileNetV3's
+            # 960 -> 1280 and its Hardswish belong to the features.
+            network: nn.Module = timm.create_model(
+                name,
+                pretrained=tag is not None,
+                num_classes=0,
+                pad_type="same" if config.padding == "same" else "",
+            )
+        except OSError as error:
+            if tag is None:
+                raise
+            raise VidsamplerError(
+                f"cannot fetch the weights {name} of the extractor {config.name}: "
+                f"{' '.join(str(error).split())[:200]}",
+                hint=f"without a network: download timm/{name} from the Hugging Face hub elsewhere "
+                "and set the extractor's pretrained to the path of its model.safetensors, or set "
+                "it to null for random weights",
+                code="hub",
+            ) from error
+        return network
+
+    return make
+
+
+def _weights_file(source: str) -> Path | None:
+    """The file that `pretrained` names, or None if it is a tag."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        path = path / "model.safetensors"
+    if path.is_file():
+        if path.suffix != ".safetensors":
+            raise ConfigError(
+                f"cannot load extractor weights {path}: only .safetensors files are read",
+                hint="safetensors.torch.save_file(state_dict, PATH) writes one",
+            )
+        return path
+    if path.suffix or len(path.parts) > 1:
+        raise ConfigError(f"there are no extractor weights at {path}")
+    return None
+
+
+def _known_tag(name: str, tag: str) -> str:
+    """The tag itself, or what `default` means."""
+    spec = EXTRACTORS[name]
+    if spec.architecture is None or spec.tag is None:
+        raise ConfigError(
+            f"there are no published weights of the extractor {name}, so no tag {tag!r}"
+        )
+    if tag == DEFAULT_WEIGHTS:
+        return spec.tag
+    import timm
+
+    models = timm.list_models(f"{spec.architecture}.*", pretrained=True)
+    tags = [model.partition(".")[2] for model in models]
+    if tag not in tags:
+        raise ConfigError(unknown(f"weights of {name}", tag, [DEFAULT_WEIGHTS, *tags]))
+    return tag
+
+
+def _load(network: nn.Module, file: Path, name: str) -> None:
+    """Loads a weights file; only its classifier may be left over."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        weights = load_file(file)
+    except SafetensorError as error:
+        raise ConfigError(f"cannot read extractor weights {file}: {error}") from error
+    own = network.state_dict()
+    weights = {key: value for key, value in weights.items() if not key.startswith("classifier.")}
+    wrong = [
+        key
+        for key in sorted(own.keys() | weights.keys())
+        if key not in own or key not in weights or own[key].shape != weights[key].shape
+    ]
+    if wrong:
+        raise ConfigError(
+            f"the weights in {file} are not those of the extractor {name}: {len(wrong)} of "
+            f"{len(own)} tensors are missing, unknown or of another shape, such as {wrong[0]}"
+        )
+    network.load_state_dict(weights)
