@@ -112,14 +112,15 @@ def _resize(frames: Tensor, size: int, interpolation: Interpolation) -> Tensor:
     """(M, 3, H, W) uint8 to (M, 3, size, size) float32, 0 to 255, rounded as Pillow rounds.
 
     PyTorch has a fast kernel for uint8 on the CPU alone; elsewhere a colour may differ by one step.
+    Frames often come with colours last, an order in which what follows would be slow.
     """
     if frames.shape[-2:] == (size, size):
-        return frames.to(torch.float32)
+        return frames.contiguous().to(torch.float32)
     if frames.device.type != "cpu":
         frames = frames.to(torch.float32)
     resized = functional.interpolate(
         frames, (size, size), mode=interpolation, antialias=True, align_corners=False
     )
     if resized.dtype == torch.uint8:
-        return resized.to(torch.float32)
+        return resized.contiguous().to(torch.float32)
     return resized.round_().clamp_(0, 255)

@@ -187,6 +187,37 @@ def test_weights_that_are_not_there(name: str, pretrained: str, message: str) ->
         build_extractor(ExtractorConfig(name, pretrained=pretrained))
 
 
+@pytest.mark.parametrize("tag", ["default", "ra_in1k"])
+def test_weights_from_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tag: str) -> None:
+    import huggingface_hub
+
+    torch.manual_seed(0)
+    network = build_network(untrained("mobilenet_v2"))
+    file = tmp_path / "fetched.safetensors"
+    save_file({**network.state_dict(), "classifier.bias": torch.zeros(1000)}, file)
+    asked: list[tuple[str, str]] = []
+
+    def fetch(repository: str, name: str) -> str:
+        asked.append((repository, name))
+        return str(file)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
+    loaded = build_network(ExtractorConfig("mobilenet_v2", pretrained=tag))
+    assert asked == [("timm/mobilenetv2_100.ra_in1k", "model.safetensors")]
+    for key, value in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[key], value)
+
+
+def test_same_padding_is_that_of_tensorflow() -> None:
+    # Of an even size, a 3 x 3 convolution of stride 2 pads below and on the right alone.
+    network = build_network(untrained("mobilenet_v2", padding="same"))
+    pictures = torch.randn(1, 3, 32, 32)
+    stem = dict(network.named_children())["conv_stem"]
+    weight = dict(network.named_parameters())["conv_stem.weight"]
+    expected = nn.functional.conv2d(nn.functional.pad(pictures, (0, 1, 0, 1)), weight, stride=2)
+    torch.testing.assert_close(stem(pictures), expected)
+
+
 def test_files_that_are_no_safetensors(tmp_path: Path) -> None:
     pickle = tmp_path / "weights.pth"
     pickle.write_bytes(b"")
@@ -207,8 +238,10 @@ def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, tmp_path:
         build_extractor(ExtractorConfig("mobilenet_v2"))
     error = caught.value
     assert (error.code, error.exit_code) == ("hub", 1)
-    assert "cannot fetch the weights mobilenetv2_100.ra_in1k" in error.message
-    assert "\n" not in error.message
+    assert error.message.startswith("cannot fetch the weights timm/mobilenetv2_100.ra_in1k of the")
+    assert not set("\n.") & set(
+        error.message[len("cannot fetch the weights timm/mobilenetv2_100.") :]
+    )
     assert "model.safetensors" in str(error.hint)
     assert "null for random weights" in str(error.hint)
 

@@ -43,7 +43,15 @@ def test_forward_is_the_argmax_and_the_gradient_that_of_the_softmax(tau: float) 
     assert np.abs(expected).max() > 1e-2
 
 
+def test_a_probability_counts_as_1e_minus_8_at_least() -> None:
+    # log 1e-8 = -18.42: noise of 18 against skipping is not enough, noise of 19 is.
+    logits = torch.tensor([[[30.0, 0.0], [30.0, 0.0]]])
+    noise = torch.tensor([[[-18.0, 0.0], [-19.0, 0.0]]])
+    assert gumbel_keep(logits, noise, 1.0).tolist() == [[1.0, 0.0]]
+
+
 def test_first_frame_is_forced_without_gradient_and_padding_skipped() -> None:
+    torch.manual_seed(0)
     logits = torch.randn(2, 4, 2, dtype=torch.float64)
     logits[:, 0] = torch.tensor([-9.0, 9.0])
     logits[1, 3] = torch.tensor([9.0, -9.0])

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tests.samplers.learning import WIDTH, chosen, lengths, tiny_policy, videos
 from vidsampler.samplers.gate import GateSampler
-from vidsampler.samplers.kept import Kept, check_valid, keep_all, kept_features
+from vidsampler.samplers.kept import Kept, check_valid, keep_all, keep_these, kept_features
 from vidsampler.samplers.learned import LearnedSampler
 from vidsampler.samplers.topk import TopKSampler
 
@@ -43,7 +43,8 @@ def head(features_BFD: Tensor, mask_BF: Tensor) -> Tensor:
     weights = mask_BF * features_BFD[..., 0].exp()
     soft = ((weights / weights.sum(1, keepdim=True))[..., None] * features_BFD).sum(1)
     places = torch.arange(1, mask_BF.shape[1] + 1) * mask_BF
-    return (mean * soft).sum() + (places[..., None] * features_BFD.sin()).sum()
+    score: Tensor = (mean * soft).sum() + (places[..., None] * features_BFD.sin()).sum()
+    return score
 
 
 def all_with_gradient(frames: Tensor, kept: Kept, encode: Callable[[Tensor], Tensor]) -> Tensor:
@@ -136,6 +137,26 @@ def test_places_by_hand() -> None:
     assert kept.spread(packed).squeeze(-1).tolist() == [[1, 2], [3, 0]]
     in_place = Kept(kept.indices_BK, kept.mask_BK, kept.valid_BN, in_place=True)
     assert in_place.spread(packed).squeeze(-1).tolist() == [[0, 1, 0, 2], [3, 0, 0, 0]]
+
+
+def test_the_choice_of_a_sampler_without_training() -> None:
+    rows = [[1, 4, 6], [0], [2, 3], [0, 1], [6]]
+    kept = keep_these(rows, VALID)
+    assert chosen(kept) == rows
+    assert kept.mask_BK.sum(1).tolist() == [3, 1, 2, 2, 1]
+    encoder = Encoder()
+    features, mask = kept_features(frames_of(), kept, encoder)
+    assert encoder.seen == [(9, True)]
+    torch.testing.assert_close(features[2, :2], encoder(frames_of()[2, [2, 3]]))
+    assert torch.equal(mask.bool(), kept.mask_BK)
+
+
+@pytest.mark.parametrize("wrong", [[], [1, 0], [1, 1], [-1, 2], [2]])
+def test_what_such_a_choice_must_be(wrong: list[int]) -> None:
+    with pytest.raises(ValueError, match="is no ascending choice from 2 candidates"):
+        keep_these([[0], [0], [0], wrong, [0]], VALID)
+    with pytest.raises(ValueError, match="choices for 1 videos, not 5"):
+        keep_these([wrong], VALID)
 
 
 def test_half_precision_features_become_float32() -> None:

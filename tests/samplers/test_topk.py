@@ -128,6 +128,7 @@ def test_far_apart_frames_at_a_low_temperature_in_float32() -> None:
 
 
 def test_padding_is_never_picked_and_unused_slots_are_empty() -> None:
+    torch.manual_seed(0)
     logits = torch.randn(4, 7, dtype=torch.float64)
     noise = torch.randn(4, 7, dtype=torch.float64)
     valid = lengths(7, 4, 2, 1)
@@ -150,10 +151,16 @@ def test_padding_is_never_picked_and_unused_slots_are_empty() -> None:
         )
         assert torch.isfinite(gradient).all()
         assert not gradient[~valid].any()
-    # A video's real frames are treated as if there were no padding.
-    alone = hard_topk(logits[1:2, :4], noise[1:2, :4], 1.0, 4)
-    padded = hard_topk(logits, noise, 1.0, 4, valid)
-    torch.testing.assert_close(padded.selection_BKN[1:2, :, :4], alone.selection_BKN)
+    # A video's real frames are treated as if there were no padding, also by the gradient.
+    alone = hard_topk(logits[1:2, :4], noise[1:2, :4], 5.0, 4)
+    padded = hard_topk(logits, noise, 5.0, 4, valid)
+    assert torch.equal(padded.selection_BKN[1:2, :, :4], alone.selection_BKN)
+    weights = torch.randn(4, 4, dtype=torch.float64)
+    expected, found = (
+        torch.autograd.grad((picks.selection_BKN[-3:][:1, :, :4] * weights).sum(), logits)[0]
+        for picks in (alone, padded)
+    )
+    torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("k", [0, 8])

@@ -6,7 +6,6 @@ pictures (`raw`), or the retrieval backbone's own features (`clip`); `small` is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -14,11 +13,10 @@ from torch import Tensor, nn
 
 from vidsampler.errors import ConfigError, VidsamplerError, unknown
 from vidsampler.preprocess import IMAGENET_MEAN, IMAGENET_STD, GreyInput, PixelInput
-from vidsampler.samplers.policy_config import (
-    DEFAULT_WEIGHTS,
-    EXTRACTORS,
-    ExtractorConfig,
-)
+from vidsampler.samplers.policy_config import DEFAULT_WEIGHTS, EXTRACTORS, ExtractorConfig
+from vidsampler.samplers.small_cnn import SmallCNN
+
+WEIGHTS_NAME = "model.safetensors"
 
 FRAMES_AT_ONCE = 64
 """A frozen extractor takes so many frames at a time: what it computes is not kept, and on a CPU it
@@ -98,60 +96,28 @@ def build_network(config: ExtractorConfig) -> nn.Module:
     Raises:
         ConfigError, VidsamplerError: As `build_extractor`.
     """
-    make = _maker(config)
-    source = config.pretrained
-    if source is None:
-        return make(None)
-    file = _weights_file(source)
-    if file is None:
-        return make(_known_tag(config.name, source))
-    network = make(None)
-    _load(network, file, config.name)
+    network: nn.Module
+    architecture = EXTRACTORS[config.name].architecture
+    if architecture is None:
+        network = SmallCNN()
+    else:
+        import timm
+
+        # Without classes the network ends where the classifier would begin: MobileNetV3's
+        # 960 -> 1280 and its Hardswish belong to the features.
+        padding = "same" if config.padding == "same" else ""
+        network = timm.create_model(architecture, num_classes=0, pad_type=padding)
+    if config.pretrained is not None:
+        file = _local_weights(config.pretrained) or _hub_weights(config.name, config.pretrained)
+        _load(network, file, config.name)
     return network
 
 
-def _maker(config: ExtractorConfig) -> Callable[[str | None], nn.Module]:
-    """A function that builds the network, given a tag with its weights from the hub."""
-    architecture = EXTRACTORS[config.name].architecture
-    if architecture is None:
-        from vidsampler.samplers.small_cnn import SmallCNN
-
-        return lambda tag: SmallCNN()
-
-    def make(tag: str | None) -> nn.Module:
-        import timm
-
-        name = architecture if tag is None else f"{architecture}.{tag}"
-        try:
-            # Without classes the network ends where the classifier would begin: MobileNetV3's
-            # 960 -> 1280 and its Hardswish belong to the features.
-            network: nn.Module = timm.create_model(
-                name,
-                pretrained=tag is not None,
-                num_classes=0,
-                pad_type="same" if config.padding == "same" else "",
-            )
-        except OSError as error:
-            if tag is None:
-                raise
-            raise VidsamplerError(
-                f"cannot fetch the weights {name} of the extractor {config.name}: "
-                f"{' '.join(str(error).split())[:200]}",
-                hint=f"without a network: download timm/{name} from the Hugging Face hub elsewhere "
-                "and set the extractor's pretrained to the path of its model.safetensors, or set "
-                "it to null for random weights",
-                code="hub",
-            ) from error
-        return network
-
-    return make
-
-
-def _weights_file(source: str) -> Path | None:
+def _local_weights(source: str) -> Path | None:
     """The file that `pretrained` names, or None if it is a tag."""
     path = Path(source).expanduser()
     if path.is_dir():
-        path = path / "model.safetensors"
+        path = path / WEIGHTS_NAME
     if path.is_file():
         if path.suffix != ".safetensors":
             raise ConfigError(
@@ -164,22 +130,42 @@ def _weights_file(source: str) -> Path | None:
     return None
 
 
-def _known_tag(name: str, tag: str) -> str:
-    """The tag itself, or what `default` means."""
+def _hub_weights(name: str, tag: str) -> Path:
+    """The file of timm's weights of this tag, from the hub or its cache.
+
+    Not through timm, which falls back to pickled files.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
     spec = EXTRACTORS[name]
     if spec.architecture is None or spec.tag is None:
         raise ConfigError(
             f"there are no published weights of the extractor {name}, so no tag {tag!r}"
         )
     if tag == DEFAULT_WEIGHTS:
-        return spec.tag
-    import timm
+        tag = spec.tag
+    else:
+        import timm
 
-    models = timm.list_models(f"{spec.architecture}.*", pretrained=True)
-    tags = [model.partition(".")[2] for model in models]
-    if tag not in tags:
-        raise ConfigError(unknown(f"weights of {name}", tag, [DEFAULT_WEIGHTS, *tags]))
-    return tag
+        models = timm.list_models(f"{spec.architecture}.*", pretrained=True)
+        tags = [model.partition(".")[2] for model in models]
+        if tag not in tags:
+            raise ConfigError(unknown(f"weights of {name}", tag, [DEFAULT_WEIGHTS, *tags]))
+    repository = f"timm/{spec.architecture}.{tag}"
+    try:
+        return Path(hf_hub_download(repository, WEIGHTS_NAME))
+    except OSError as error:
+        reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
+        if isinstance(error, LocalEntryNotFoundError):
+            reason = "the hub cannot be reached, and its cache does not hold them"
+        raise VidsamplerError(
+            f"cannot fetch the weights {repository} of the extractor {name}: {reason}",
+            hint=f"without a network: download {WEIGHTS_NAME} of {repository} from the Hugging "
+            "Face hub elsewhere and set the extractor's pretrained to its path, or to null for "
+            "random weights",
+            code="hub",
+        ) from error
 
 
 def _load(network: nn.Module, file: Path, name: str) -> None:

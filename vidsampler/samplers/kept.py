@@ -6,7 +6,7 @@ Letters in names of tensors: B videos, N candidates, K kept frames, F frames tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -111,6 +111,31 @@ def keep_all(valid_BN: Tensor) -> Kept:
     check_valid(valid_BN)
     indices_BN, mask_BN = keep_hard(valid_BN)
     return Kept(indices_BN, mask_BN, valid_BN)
+
+
+def keep_these(rows: Sequence[Sequence[int]], valid_BN: Tensor) -> Kept:
+    """The choice of a sampler without training.
+
+    Args:
+        rows: For each video its kept candidates, ascending, at least one.
+        valid_BN: (B, N) bool, the real candidates.
+
+    Raises:
+        ValueError: The rows are not such.
+    """
+    check_valid(valid_BN)
+    counts = valid_BN.sum(1).tolist()
+    if len(rows) != len(counts):
+        raise ValueError(f"there are choices for {len(rows)} videos, not {len(counts)}")
+    indices_BK = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+    for row_K, indices, count in zip(indices_BK, rows, counts, strict=True):
+        kept = list(indices)
+        if not kept or kept != sorted(set(kept)) or kept[0] < 0 or kept[-1] >= count:
+            raise ValueError(f"{kept} is no ascending choice from {count} candidates")
+        row_K[: len(kept)] = torch.tensor(kept)
+    used_B = torch.tensor([len(indices) for indices in rows])
+    mask_BK = torch.arange(indices_BK.shape[1]) < used_B[:, None]
+    return Kept(indices_BK.to(valid_BN.device), mask_BK.to(valid_BN.device), valid_BN)
 
 
 def kept_features(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import torch
@@ -41,7 +41,7 @@ def log_probabilities(logits: Tensor) -> Tensor:
     return torch.softmax(logits, -1).clamp(min=LEAST_PROBABILITY).log()
 
 
-class LearnedSampler(nn.Module):
+class LearnedSampler(nn.Module, ABC):
     """A policy network that chooses frames; `gate` and `topk` say how.
 
     In training mode it draws noise and returns what carries the gradient of the choice; in eval
