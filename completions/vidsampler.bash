@@ -12,7 +12,7 @@ _vidsampler() {
         select)
             case "$before" in
                 -k|--top-k) return ;;
-                --sampler) COMPREPLY=($(compgen -W $'coverage\nkeyframe\nrandom\nscene\nuniform' -- "$word")); return ;;
+                --sampler) COMPREPLY=($(compgen -W $'coverage\ngate\nkeyframe\nrandom\nscene\ntopk\nuniform' -- "$word")); return ;;
                 --candidates) return ;;
                 --from) return ;;
                 --to) return ;;

@@ -11,7 +11,7 @@ complete -c vidsampler -n __fish_use_subcommand -a list -d 'List what is registe
 complete -c vidsampler -n __fish_use_subcommand -a env -d 'Print what a bug report needs'
 complete -c vidsampler -n __fish_use_subcommand -a completion -d 'Print the completion script of a shell'
 complete -c vidsampler -n '__fish_seen_subcommand_from select' -s k -l top-k -x -d 'Frames to keep [default: 8]'
-complete -c vidsampler -n '__fish_seen_subcommand_from select' -l sampler -x -a 'coverage keyframe random scene uniform' -d 'Who chooses [default: coverage]; see: vidsampler list samplers'
+complete -c vidsampler -n '__fish_seen_subcommand_from select' -l sampler -x -a 'coverage gate keyframe random scene topk uniform' -d 'Who chooses [default: coverage]; see: vidsampler list samplers'
 complete -c vidsampler -n '__fish_seen_subcommand_from select' -l candidates -x -d 'Frames to look at and choose from [default: 64]'
 complete -c vidsampler -n '__fish_seen_subcommand_from select' -l from -x -d 'Start here: seconds, mm:ss or hh:mm:ss.s'
 complete -c vidsampler -n '__fish_seen_subcommand_from select' -l to -x -d 'End here'

@@ -60,3 +60,22 @@ def test_listing_imports_no_sampler() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert run.stdout.strip() == "[]"
+
+
+def test_learned_samplers_are_marked() -> None:
+    learned = {name for name in registry.names("samplers") if registry.entry("samplers", name)[2]}
+    assert learned == {"gate", "topk"}
+    assert set(registry.training_free_samplers()) == set(registry.names("samplers")) - learned
+
+
+@pytest.mark.parametrize("name", ["gate", "topk"])
+def test_a_learned_sampler_needs_a_retriever(name: str) -> None:
+    from vidsampler import select
+
+    for ask in (registry.check_training_free, lambda sampler: select("no.mp4", sampler=sampler)):
+        with pytest.raises(UsageError) as caught:
+            ask(name)
+        assert caught.value.message == (
+            f"{name} is a learned sampler; it works inside a trained retriever"
+        )
+        assert "coverage" in str(caught.value.hint)

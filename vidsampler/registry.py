@@ -13,10 +13,17 @@ from vidsampler.errors import UsageError, unknown
 
 
 class Entry(NamedTuple):
-    """Where a registered thing lives, and one line on what it does."""
+    """Where a registered thing lives, and one line on what it does.
+
+    Attributes:
+        target: "module:attribute".
+        summary: The line.
+        learned: A sampler with weights, which works inside a trained retriever alone.
+    """
 
     target: str
     summary: str
+    learned: bool = False
 
 
 _REGISTRY: dict[str, dict[str, Entry]] = {
@@ -24,6 +31,11 @@ _REGISTRY: dict[str, dict[str, Entry]] = {
         "coverage": Entry(
             "vidsampler.samplers.coverage:SAMPLER",
             "the default: varied and sharp, nothing black, nothing twice",
+        ),
+        "gate": Entry(
+            "vidsampler.samplers.gate:GateSampler",
+            "learned: keeps or skips each frame for itself (mmSampler)",
+            learned=True,
         ),
         "keyframe": Entry(
             "vidsampler.samplers.keyframe:SAMPLER",
@@ -36,6 +48,11 @@ _REGISTRY: dict[str, dict[str, Entry]] = {
         "scene": Entry(
             "vidsampler.samplers.scene:SAMPLER",
             "frames from the shots that scene cuts separate",
+        ),
+        "topk": Entry(
+            "vidsampler.samplers.topk:TopKSampler",
+            "learned: the K frames of the highest scores (AdaCLIP)",
+            learned=True,
         ),
         "uniform": Entry(
             "vidsampler.samplers.uniform:SAMPLER",
@@ -83,6 +100,24 @@ def load(kind: str, name: str) -> Any:
     """
     module, _, attribute = entry(kind, name).target.partition(":")
     return getattr(import_module(module), attribute)
+
+
+def check_training_free(sampler: str) -> None:
+    """A sampler that chooses frames without a checkpoint.
+
+    Raises:
+        UsageError: No such sampler, or it is a learned one.
+    """
+    if entry("samplers", sampler).learned:
+        raise UsageError(
+            f"{sampler} is a learned sampler; it works inside a trained retriever",
+            hint=f"those that need no training: {', '.join(training_free_samplers())}",
+        )
+
+
+def training_free_samplers() -> tuple[str, ...]:
+    """Names of the samplers that need no weights, sorted."""
+    return tuple(name for name in names("samplers") if not entry("samplers", name).learned)
 
 
 def _of_kind(kind: str) -> dict[str, Entry]:

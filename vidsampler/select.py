@@ -190,7 +190,7 @@ def select(
     Args:
         video: a file that PyAV can open.
         k: how many frames to keep; all there are where there are fewer.
-        sampler: name of a registered sampler.
+        sampler: name of a registered sampler that needs no training.
         candidates: how many frames, evenly spread, the sampler looks at (at least ``k``).
             ``keyframe`` and ``scene`` bring their own.
         start, end: keep only frames shown from ``start`` up to ``end`` seconds.
@@ -203,7 +203,8 @@ def select(
         The selection, kept frames in time order.
 
     Raises:
-        UsageError: an unknown sampler, a number out of range, or no frame in the window.
+        UsageError: an unknown or a learned sampler, a number out of range, or no frame in the
+            window.
         InputError: the file cannot be read; its ``code`` is the class of the fault.
 
     Example:
@@ -213,6 +214,7 @@ def select(
         4
     """
     check_numbers(k, candidates, start, end, threads, timeout)
+    registry.check_training_free(sampler)
     chooser: FrameSampler = registry.load("samplers", sampler)
     from vidsampler.video.reader import IndexChangedError
 

@@ -277,6 +277,7 @@ def test_fewer_frames_than_asked_for_are_mentioned(
         ("--from later", "--from: 'later' is not a time; write seconds (75.5), mm:ss or"),
         ("--from 20 --to 10", "end (--to) must come after start (--from): 10 s is not after 20 s"),
         ("--timeout 0", "timeout must be more than 0 seconds, not 0"),
+        ("--sampler topk", "topk is a learned sampler; it works inside a trained retriever"),
         ("--set kk=3", "--set: unknown key 'kk'; did you mean 'k'?"),
         ("--set k", "--set takes KEY=VALUE, not 'k'"),
         ("--config quik", "unknown preset 'quik'; did you mean 'quick'?"),

@@ -14,7 +14,7 @@ from vidsampler.samplers.base import Choice, Features, FrameSampler
 from vidsampler.samplers.features import light_features
 
 SAMPLERS: list[FrameSampler] = [
-    registry.load("samplers", name) for name in registry.names("samplers")
+    registry.load("samplers", name) for name in registry.training_free_samplers()
 ]
 COUNTS = (1, 2, 3, 7, 8, 63, 64, 65)
 

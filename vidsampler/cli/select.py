@@ -134,7 +134,7 @@ def command(
         flag_layer("--salvage", "salvage", True if salvage else None),
     ]
     resolved = resolve(SelectConfig, layers)
-    registry.entry("samplers", resolved.sampler)
+    registry.check_training_free(resolved.sampler)
     items = collect(videos)
     # By the words, not by what they hold: a folder gives the same shape of output with one video
     # in it as with ten.

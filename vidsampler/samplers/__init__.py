@@ -1,1 +1,1 @@
-"""Samplers that need no training: each chooses K of N candidate frames, one file each."""
+"""Samplers: most choose K of N candidate frames without training; gate and topk learn to."""

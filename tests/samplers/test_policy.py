@@ -1,0 +1,231 @@
+"""The policy network: its values beside NumPy, and what it must not see."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from itertools import product
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tests.samplers.learning import WIDTH, lengths, tiny_policy, videos
+from vidsampler.config import Layer, resolve
+from vidsampler.errors import ConfigError
+from vidsampler.samplers.policy import PolicyConfig, PolicyNetwork, process_features
+from vidsampler.samplers.policy_config import Feature, Head, Temporal
+
+FEATURES, TEMPORAL, HEADS = get_args(Feature), get_args(Temporal), get_args(Head)
+VALID = lengths(7, 7, 5, 2, 7)
+
+
+def network(actions: int = 2, **settings: Any) -> PolicyNetwork:
+    torch.manual_seed(0)
+    return PolicyNetwork(tiny_policy(**settings), WIDTH, actions).double()
+
+
+def test_features_by_hand() -> None:
+    frames = torch.tensor([[[1.0, 2.0], [4.0, 1.0], [4.0, 3.0]]])
+    assert process_features(frames, "frame").tolist() == frames.tolist()
+    diff = [[[1.0, 2.0], [3.0, -1.0], [0.0, 2.0]]]
+    assert process_features(frames, "diff").tolist() == diff
+    assert process_features(frames, "concat").tolist() == [
+        [[1.0, 2.0, 1.0, 2.0], [4.0, 1.0, 3.0, -1.0], [4.0, 3.0, 0.0, 2.0]]
+    ]
+
+
+def layer_norm(x: Any, weight: Any, bias: Any) -> Any:
+    centred = x - x.mean(-1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * weight + bias
+
+
+def test_transformer_and_mlp_beside_numpy() -> None:
+    net = network()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    w = {name: value.detach().numpy() for name, value in net.named_parameters()}
+    block = "temporal.block."
+
+    def linear(x: Any, name: str) -> Any:
+        return x @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+
+    features = videos()
+    logits = net(features, VALID).detach().numpy()
+    for video, count in enumerate((7, 7, 5, 2, 7)):
+        x = linear(features[video, :count].numpy(), "temporal.projection")
+        x = x + w["temporal.positions_NW"][:count]
+        y = layer_norm(x, w[f"{block}norm1.weight"], w[f"{block}norm1.bias"])
+        qkv = y @ w[f"{block}attention.in_proj_weight"].T + w[f"{block}attention.in_proj_bias"]
+        seen = []
+        for q, k, v in zip(*(np.split(part, 2, 1) for part in np.split(qkv, 3, 1)), strict=True):
+            scores = np.exp(q @ k.T / math.sqrt(4))
+            seen.append(scores / scores.sum(1, keepdims=True) @ v)
+        x = x + linear(np.concatenate(seen, 1), f"{block}attention.out_proj")
+        y = layer_norm(x, w[f"{block}norm2.weight"], w[f"{block}norm2.bias"])
+        y = linear(y, f"{block}mlp.0")
+        x = x + linear(y / (1 + np.exp(-1.702 * y)), f"{block}mlp.2")
+        expected = linear(np.maximum(linear(x, "head.0"), 0), "head.2")
+        np.testing.assert_allclose(logits[video, :count], expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("temporal", ["lstm", "bilstm"])
+def test_lstm_beside_numpy(temporal: Temporal) -> None:
+    net = network(temporal=temporal, head="fc", actions=1)
+    w = {name: value.detach().numpy() for name, value in net.named_parameters()}
+
+    def run(x: Any, suffix: str) -> Any:
+        h, c, rows = np.zeros(8), np.zeros(8), []
+        for frame in x:
+            gates = w[f"temporal.lstm.weight_ih_l0{suffix}"] @ frame
+            gates = gates + w[f"temporal.lstm.bias_ih_l0{suffix}"]
+            gates = gates + w[f"temporal.lstm.weight_hh_l0{suffix}"] @ h
+            gates = gates + w[f"temporal.lstm.bias_hh_l0{suffix}"]
+            i, f, g, o = np.split(gates, 4)
+            c = c / (1 + np.exp(-f)) + np.tanh(g) / (1 + np.exp(-i))
+            h = np.tanh(c) / (1 + np.exp(-o))
+            rows.append(h)
+        return np.array(rows)
+
+    features = videos()
+    logits = net(features, VALID).detach().numpy()
+    for video, count in enumerate((7, 7, 5, 2, 7)):
+        x = features[video, :count].numpy()
+        h = run(x, "")
+        if temporal == "bilstm":
+            h = (h + run(x[::-1], "_reverse")[::-1]) / 2
+        expected = h @ w["head.weight"].T + w["head.bias"]
+        np.testing.assert_allclose(logits[video, :count], expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("temporal", TEMPORAL)
+@pytest.mark.parametrize("features", FEATURES)
+def test_padding_and_batch_mates_change_nothing(temporal: Temporal, features: Feature) -> None:
+    net = network(temporal=temporal, features=features).eval()
+    frames = videos()
+    logits = net(frames, VALID)
+    filled = frames.masked_fill(~VALID[..., None], torch.nan)
+    assert torch.equal(net(filled, VALID)[VALID], logits[VALID])
+    order = [3, 0, 4, 2, 1]
+    torch.testing.assert_close(
+        net(frames[order], VALID[order])[VALID[order]], logits[order][VALID[order]]
+    )
+    for video, count in enumerate((7, 7, 5, 2, 7)):
+        # Cut to its own length: with the number of candidates told, the positions stay.
+        with torch.no_grad():
+            alone = net(
+                frames[video : video + 1, :count],
+                torch.ones(1, count, dtype=torch.bool),
+                candidates=7,
+            )
+        torch.testing.assert_close(alone[0], logits[video, :count].detach())
+
+
+@pytest.mark.parametrize(
+    ("temporal", "seen"),
+    [
+        ("transformer", [1] * 7),
+        ("lstm", [0, 0, 0, 1, 1, 1, 1]),
+        ("bilstm", [1] * 7),
+        ("none", [0, 0, 0, 1, 0, 0, 0]),
+    ],
+)
+def test_who_sees_a_frame(temporal: Temporal, seen: list[int]) -> None:
+    net = network(temporal=temporal)
+    frames = videos()
+    changed = frames.clone()
+    changed[1, 3] += 1
+    moved = (net(changed, VALID) != net(frames, VALID)).any(-1)
+    assert moved.int().tolist() == [[0] * 7, seen, [0] * 7, [0] * 7, [0] * 7]
+
+
+@pytest.mark.parametrize(("features", "temporal", "head"), [*product(FEATURES, TEMPORAL, HEADS)])
+def test_every_form_runs_forward_and_backward(
+    features: Feature, temporal: Temporal, head: Head
+) -> None:
+    for actions in (1, 2):
+        net = network(actions, features=features, temporal=temporal, head=head)
+        logits = net(videos(), VALID)
+        assert logits.shape == (5, 7, actions)
+        logits[VALID].square().sum().backward()
+        for name, parameter in net.named_parameters():
+            assert parameter.grad is not None, name
+            assert torch.isfinite(parameter.grad).all()
+            assert parameter.grad.any() or "in_proj_bias" in name
+
+
+def positions(net: PolicyNetwork) -> Tensor:
+    return dict(net.named_parameters())["temporal.positions_NW"]
+
+
+def test_positions_of_another_number_of_candidates() -> None:
+    net = network(frames=2)
+    with torch.no_grad():
+        positions(net).copy_(torch.tensor([[1.0], [5.0]]))
+    frames, valid = videos(1, 4), lengths(4, frames=4)
+    with pytest.warns(UserWarning, match="positions of 2 candidate frames; .* for 4"):
+        logits = net(frames, valid)
+    # The middles of four segments lie at -1/4, 1/4, 3/4, 5/4 of the way from one to the other.
+    wide = network(frames=4)
+    with torch.no_grad():
+        positions(wide).copy_(torch.tensor([[1.0], [2.0], [4.0], [5.0]]))
+    shared = {k: v for k, v in net.state_dict().items() if "positions" not in k}
+    wide.load_state_dict(shared, strict=False)
+    torch.testing.assert_close(logits, wide(frames, valid))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net(frames, valid)  # once is enough
+    with pytest.raises(ValueError, match="4 frames a video has more than 3"):
+        net(frames, valid, candidates=3)
+
+
+def test_initial_weights_and_their_number() -> None:
+    torch.manual_seed(0)
+    net = PolicyNetwork(tiny_policy(width=512, heads=None, hidden=1024, frames=16), 1280, 2)
+    count = sum(parameter.numel() for parameter in net.parameters())
+    projection, positions, head = 1280 * 512 + 512, 16 * 512, 512 * 1024 + 1024 + 1024 * 2 + 2
+    block = 12 * 512**2 + (4 + 4 + 1 + 4) * 512  # attention, MLP's two biases, two LayerNorms
+    assert count == projection + positions + block + head
+    weights = dict(net.named_parameters())
+    for name, inputs in (("temporal.projection", 1280), ("head.0", 512), ("head.2", 1024)):
+        deviation = weights[f"{name}.weight"].std().item()
+        assert deviation == pytest.approx(math.sqrt(2 / inputs), rel=0.05)
+        assert not weights[f"{name}.bias"].any()
+    assert weights["temporal.positions_NW"].std().item() == pytest.approx(1, rel=0.05)
+    assert net.config.attention_heads == 8
+
+
+def test_autocast_changes_nothing() -> None:
+    net = network().float()
+    frames = videos().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        cast: Tensor = net(frames.bfloat16().float(), VALID)
+    assert torch.equal(cast, net(frames.bfloat16().float(), VALID))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"temporal": "transfomer"}, "did you mean 'transformer'"),
+        ({"head": "mpl"}, "did you mean 'mlp'"),
+        ({"features": "frames"}, "did you mean 'frame'"),
+        ({"extractor": {"name": "mobilenet_v4"}}, "unknown extractor .* did you mean 'mobilenet_v"),
+        ({"extractor": {"nam": "raw"}}, "did you mean 'extractor.name'"),
+        ({"extractor": {"size": 16}}, "at least 32, not 16"),
+        ({"extractor": {"name": "raw", "size": 64}}, "raw has no input size to set"),
+        ({"extractor": {"name": "small"}}, "no published weights of the extractor small"),
+        ({"frames": 0}, "frames must be at least 1, not 0"),
+        ({"width": 512, "heads": 7}, "width 512 cannot be split over 7 attention heads"),
+    ],
+)
+def test_a_wrong_setting_is_an_error(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        resolve(PolicyConfig, [Layer("policy.yaml: {key}", values)])
+
+
+def test_a_config_by_hand_is_checked_too() -> None:
+    with pytest.raises(ConfigError, match="unknown temporal model 'gru'"):
+        PolicyConfig(temporal="gru")  # type: ignore[arg-type]
