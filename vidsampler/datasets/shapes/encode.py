@@ -11,6 +11,7 @@ from typing import Any
 import av
 from av.codec import Codec
 from av.codec.codec import UnknownCodecError
+from av.video.reformatter import VideoReformatter
 
 from vidsampler.datasets.shapes.pictures import RGB
 
@@ -50,9 +51,13 @@ def encode_mp4(
         stream.codec_context.thread_count = 1
         stream.codec_context.gop_size = slot_frames
         stream.options = _options(codec, slot_frames)
+        reformatter = VideoReformatter()
         number = 0
         for picture in pictures:
-            frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="yuv420p")
+            # One thread: others would only wait for each other over so small a picture.
+            frame = reformatter.reformat(
+                av.VideoFrame.from_ndarray(picture, "rgb24"), format="yuv420p", threads=1
+            )
             frame.time_base = Fraction(1, fps)
             for _ in range(slot_frames):
                 frame.pts = number

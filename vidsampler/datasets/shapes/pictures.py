@@ -104,7 +104,9 @@ def _compose(
     """Figures with outlines and shadows before scenery; (height, width, 3), 0 to 255."""
     picture = scenery(height, width, rng)
     side = min(height, width) * FINE
-    layer = Image.new("RGBA", (width * FINE, height * FINE))
+    # Four bands: colours times cover, and cover. Pillow averages those of CMYK one by one; RGBA
+    # it would convert there and back.
+    layer = Image.new("CMYK", (width * FINE, height * FINE))
     draw = ImageDraw.Draw(layer)
     line = max(2, side // 64)
     for place, figure in zip(places, figures, strict=True):
@@ -114,23 +116,21 @@ def _compose(
         figure = within(moved(figure, place.x, place.y, place.radius, place.degrees), 0.49)
         for polygon in moved(figure, layer.width / 2, layer.height / 2, side, 0):
             points = [(float(px), float(py)) for px, py in polygon]
-            draw.polygon(points, fill)
-            draw.line([*points, *points[:2]], edge, line, "curve")
+            draw.polygon(points, (*fill, 255))
+            draw.line([*points, *points[:2]], (*edge, 255), line, "curve")
     small = layer.reduce(FINE)
-    cover = small.getchannel("A")
-    shadow = np.roll(
-        np.asarray(cover.filter(ImageFilter.GaussianBlur(side / FINE / 40))), (3, 2), (0, 1)
-    )
-    picture = picture * (1 - 0.4 / 255 * shadow.astype(np.float32))[..., None]
-    alpha = np.asarray(cover, np.float32)[..., None] / 255
+    shadow = Image.new("L", small.size)
+    shadow.paste(small.getchannel(3).filter(ImageFilter.GaussianBlur(side / FINE / 40)), (2, 3))
+    picture = picture * (1 - 0.4 / 255 * np.asarray(shadow, np.float32))[..., None]
+    bands = np.asarray(small, np.float32)
     # Light falls unevenly on all of it.
     light = 1 + 0.1 * clouds(height, width, 2, rng)[..., None]
-    colours = np.asarray(small.convert("RGB"), np.float32)
-    exposed: FloatArray = (picture * (1 - alpha) + colours * alpha) * light * rng.uniform(0.78, 1.1)
+    seen = picture * (1 - bands[..., 3:] / 255) + bands[..., :3]
+    exposed: FloatArray = seen * light * np.float32(rng.uniform(0.78, 1.1))
     return exposed
 
 
 def _finish(picture: FloatArray, rng: np.random.Generator) -> RGB:
     """Camera noise, then whole numbers."""
-    grain = rng.normal(0, GRAIN, (*picture.shape[:2], 1))
+    grain = rng.standard_normal((*picture.shape[:2], 1), np.float32) * GRAIN
     return np.clip(picture + grain + 0.5, 0, 255).astype(np.uint8)
