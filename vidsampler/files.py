@@ -1,0 +1,153 @@
+"""Files: which ones are videos, and writing so that a file is whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vidsampler.errors import InputError, VidsamplerError
+
+VIDEO_SUFFIXES = frozenset(
+    {
+        ".3gp",
+        ".asf",
+        ".avi",
+        ".flv",
+        ".gif",
+        ".ivf",
+        ".m2ts",
+        ".m4v",
+        ".mkv",
+        ".mov",
+        ".mp4",
+        ".mpeg",
+        ".mpg",
+        ".mts",
+        ".ogv",
+        ".ts",
+        ".webm",
+        ".wmv",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a walk came to: a video, or a folder that cannot be read.
+
+    Attributes:
+        path: The file or folder.
+        error: Why it cannot be read.
+    """
+
+    path: str
+    error: InputError | None = None
+
+
+def walk_videos(folder: str | Path, leave_out: Path | None = None) -> Iterator[Found]:
+    """The videos in a folder and those below, by their endings, in the order of their names.
+
+    Args:
+        folder: Where to look.
+        leave_out: A folder that is passed over, such as the one that results go to.
+    """
+    unreadable: list[Found] = []
+
+    def note(error: OSError) -> None:
+        message = f"{error.filename}: the folder cannot be read: {error.strerror}"
+        unreadable.append(Found(str(error.filename), InputError(message, code="unreadable")))
+
+    barred = None if leave_out is None else os.path.realpath(leave_out)
+    for parent, folders, files in os.walk(folder, onerror=note):
+        folders[:] = sorted(
+            name for name in folders if os.path.realpath(os.path.join(parent, name)) != barred
+        )
+        yield from unreadable
+        unreadable.clear()
+        for name in sorted(files):
+            if is_video_name(name):
+                yield Found(os.path.join(parent, name))
+    yield from unreadable
+
+
+def is_video_name(name: str) -> bool:
+    """Whether a file of this name is taken for a video; hidden ones are not."""
+    return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not name.startswith(".")
+
+
+def write_file(path: Path, data: bytes, *, durable: bool = False) -> None:
+    """Writes a file; it is whole or not there.
+
+    Args:
+        path: The file; one that is there is replaced.
+        data: What it holds.
+        durable: On the disk before the call returns, so that a later file may vouch for it.
+
+    Raises:
+        VidsamplerError: It cannot be written.
+    """
+    with writing(path), whole_file(path) as (handle, temporary):
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+        if durable:
+            sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[tuple[int, str]]:
+    """A new file beside ``path``, deleted at the end unless it was renamed: (descriptor, name)."""
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
+    try:
+        # mkstemp lets nobody else read; the file is as any other that the user makes.
+        os.fchmod(handle, 0o666 & ~_umask())
+        yield handle, temporary
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns what the system says against writing into an error that names the file.
+
+    Raises:
+        VidsamplerError: It cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise VidsamplerError(
+            f"{path}: cannot be written: {error.strerror or error}",
+            hint="make room or choose another place, then run the same command again",
+            code="unwritable",
+        ) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renamed names in a folder last a power failure."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def to_json_bytes(data: Any) -> bytes:
+    """Compact JSON in ASCII, the same bytes for the same data, with a line end."""
+    return (json.dumps(data, separators=(",", ":"), allow_nan=False) + "\n").encode("ascii")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
