@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -105,19 +106,25 @@ def deep(files: dict[str, Any]) -> None:
             "9k.csv: line 6: expected an id of MSRVTT_data.json; 'video77' is not in there "
             "(nor are 1 more)",
         ),
-        (unknown_tested, "test.csv: line 4: expected an id of MSRVTT_data.json, found 'video99'"),
+        (
+            unknown_tested,
+            "test.csv: line 4: expected an id of MSRVTT_data.json; 'video99' is not in there",
+        ),
         (
             unknown_captioned,
             'MSRVTT_data.json: sentences[3].video_id: expected one of the 6 ids of "videos", '
             "found 'video77'",
         ),
         (two_queries, "test.csv: line 4: the id 'video4' is also on line 2, with another caption"),
-        (no_column, "line 1: expected the column 'sentence'; did you mean 'sentense'? (one of:"),
+        (
+            no_column,
+            "line 1: expected the column 'sentence', found key, vid_key, video_id, sentense",
+        ),
         (more_fields, "test.csv: line 4: expected 4 fields, found 5: ['ret9', "),
         (open_quote, "test.csv: line 4: the row that starts here is no CSV"),
         (no_caption_key, "sentences[5]: expected the key 'caption', found 'video_id'"),
         (caption_is_a_number, "sentences[5].caption: expected a caption, found 7"),
-        (in_two_splits, "'video5' is in the splits '"),
+        (in_two_splits, "JSFUSION_test.csv: expected each video in one split, found 'video5' in '"),
         (empty, "MSRVTT_train.9k.csv: the file is empty"),
         (no_sentences, "MSRVTT_data.json: expected the key 'sentences', found 'videos'"),
         (deep, "MSRVTT_data.json: no JSON of annotations: nested too deeply"),
@@ -185,7 +192,10 @@ def test_marks_and_line_ends_of_windows_change_nothing(tmp_path: Path) -> None:
             "train.json: key 'v_a': sentences[1]: expected a caption, found null",
         ),
         ([], "train.json: expected an object of the form {id: {sentences: [...]}}, found []"),
-        ({"v_a": {"sentences": [" "]}}, "no video of the split 'train' has a caption"),
+        (
+            {"v_a": {"sentences": [" "]}},
+            "expected captions, found none for any video of the split 'train'",
+        ),
     ],
 )
 def test_maps_of_ids(tmp_path: Path, content: Any, message: str) -> None:
@@ -234,7 +244,7 @@ LSMDC = "1004_Juno_00.00.32.167-00.00.32.551\t1\t2\t3\t4\tA van.\n"
         (
             "didemo",
             {"didemo_test_label.csv": "success,text\nTrue,x\n"},
-            "didemo_test_label.csv: line 1: expected the column 'video_path' (one of: success,",
+            "didemo_test_label.csv: line 1: expected the column 'video_path', found success, text",
         ),
         (
             "charades",
@@ -249,7 +259,7 @@ LSMDC = "1004_Juno_00.00.32.167-00.00.32.551\t1\t2\t3\t4\tA van.\n"
         (
             "msvd",
             {"captions.json": {"a": ["x"]}, "train_list.txt": "a", "test_list.txt": "a"},
-            "the video 'a' is in the splits 'train' and 'test'",
+            "test_list.txt: expected each video in one split, found 'a' in 'train' and in 'test'",
         ),
         (
             "captions",
@@ -289,7 +299,7 @@ LSMDC = "1004_Juno_00.00.32.167-00.00.32.551\t1\t2\t3\t4\tA van.\n"
         (
             "captions",
             {"captions.csv": "video,caption\n"},
-            "captions.csv: line 2: expected a video, found the end of the file",
+            "captions.csv: line 2: expected a row, found the end of the file",
         ),
         (
             "captions",
@@ -344,6 +354,10 @@ def test_a_pickle_cannot_run_anything(tmp_path: Path, protocol: int) -> None:
         b"not a pickle",
         b"",
         b"\x80\x05]\x97.",
+        # An object numbered 2 ** 31 - 1, and a bytearray and a text of 2 ** 62 bytes.
+        b"\x80\x02]r\xff\xff\xff\x7f\x86R.",
+        b"\x80\x05\x96" + (1 << 62).to_bytes(8, "little") + b"abc.",
+        b"\x80\x04\x8d" + (1 << 62).to_bytes(8, "little") + b"abc.",
     ],
 )
 def test_other_pickles_that_are_refused(tmp_path: Path, data: bytes) -> None:
@@ -365,6 +379,56 @@ def test_other_pickles_that_are_refused(tmp_path: Path, data: bytes) -> None:
 def test_pickles_of_another_form(tmp_path: Path, data: Any, message: str) -> None:
     files = {"raw-captions.pkl": pickle.dumps(data), "test_list.txt": "a"}
     assert message in refused("msvd", write(tmp_path, files)).message
+
+
+def whole_files() -> dict[str, dict[str, Any]]:
+    """One damage-free file set for each way of reading."""
+    words = {"a": [["a", "cat"]], "b": [["a", "dog"], ["dogs"]]}
+    return {
+        "msrvtt": msrvtt(train=2, test=1, each=1),
+        "msvd": {"raw-captions.pkl": pickle.dumps(words), "test_list.txt": "a\nb\n"},
+        "activitynet": {"train.json": ACTIVITYNET},
+        "lsmdc": {"LSMDC16_annos_val.csv": LSMDC},
+        "vatex": {"vatex_training_v1.0.json": [{"videoID": "a", "enCap": ["x"]}]},
+        "didemo": {
+            "test_data.json": [{"video": "a.avi", "description": "x"}],
+            "test_list.txt": "a.avi\n",
+        },
+        "charades": {"test.csv": 'id,descriptions\nA,"x; y"\n'},
+        "captions": {"captions.csv": 'video,caption,split,start\na,"b",test,1:00\n'},
+    }
+
+
+def refuses(name: str, folder: Path) -> bool:
+    """Whether the files are refused, with the name of their folder; or else they are read."""
+    try:
+        read(name, folder)
+    except InputError as error:
+        return str(folder) in error.message or pytest.fail(error.message)
+    return False
+
+
+@pytest.mark.parametrize("name", sorted(whole_files()))
+def test_whatever_is_done_to_a_file_the_error_is_one_for_the_user(
+    tmp_path: Path, name: str
+) -> None:
+    files = whole_files()[name]
+    folder = write(tmp_path, files)
+    read(name, folder)
+    rng = random.Random(0)
+    refusals = 0
+    for file in files:
+        whole = (folder / file).read_bytes()
+        damaged = [whole[:end] for end in range(0, len(whole), max(1, len(whole) // 60))]
+        for _ in range(60):
+            changed = bytearray(whole)
+            changed[rng.randrange(len(whole))] = rng.choice(b'\x00\n\r\t",:;[]{}\\.x0\xff')
+            damaged.append(bytes(changed))
+        for data in damaged:
+            (folder / file).write_bytes(data)
+            refusals += refuses(name, folder)
+        (folder / file).write_bytes(whole)
+    assert refusals > 10
 
 
 @pytest.mark.parametrize("name", [each for each in registry.names("datasets") if each != "shapes"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,7 @@ def test_msrvtt(tmp_path: Path) -> None:
 def test_msrvtt_holds_out_the_ids_of_smallest_hash(tmp_path: Path) -> None:
     folder = write(tmp_path, msrvtt(train=6))
     held = captions(read_with("msrvtt", folder, "val=2"))
-    # SHA-256 of video0 ... video5 begin with the bytes that `sha256sum` gives for them.
-    import hashlib
-
+    # What `sha256sum` gives for the six ids.
     ranked = sorted(
         (f"video{n}" for n in range(6)), key=lambda each: hashlib.sha256(each.encode()).hexdigest()
     )
@@ -70,6 +69,30 @@ def test_msrvtt_full(tmp_path: Path) -> None:
         "train": {"video0": ("video0 caption 0", "video0 caption 1")},
         "test": {"video1": ("video1 caption 0", "video1 caption 1")},
     }
+
+
+def test_msrvtt_test_set_alone_needs_only_its_own_file(tmp_path: Path) -> None:
+    files = msrvtt()
+    whole = files.pop("MSRVTT_data.json")
+    tested = {"video4", "video5"}
+    files["test_videodatainfo.json"] = {
+        key: [each for each in whole[key] if each["video_id"] in tested] for key in whole
+    }
+    found = read("msrvtt", write(tmp_path, files))
+    assert set(found.splits) == {"test"}
+    assert "there is no train_val_videodatainfo.json" in found.absent["train"]
+
+
+def test_a_normalised_train_file_gives_some_to_val(tmp_path: Path) -> None:
+    train = {f"v{n}": NORMALISED for n in range(6)}
+    folder = write(tmp_path, {"train.json": train, "test.json": {"t": NORMALISED}})
+    for name in ("msrvtt", "activitynet"):
+        found = read_with(name, folder, "val=2")
+        assert {split: len(each) for split, each in found.splits.items()} == {
+            "train": 4,
+            "val": 2,
+            "test": 1,
+        }
 
 
 LISTS = {"train_list.txt": "a_1_2\nb_1_2\n", "val_list.txt": "c_1_2\n", "test_list.txt": "d_1_2"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.datasets.writing import read_with, sizes
-from vidsampler.datasets import Annotations, differences, read, settings_of
+from vidsampler.datasets import Annotations, differences, match_videos, read, settings_of
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +29,11 @@ def test_msrvtt_9k_holds_out_500(msrvtt: Annotations) -> None:
     assert msrvtt.splits["test"][0].captions == ("a person is connecting something to system",)
     assert msrvtt.notes == {"repeated_captions_kept": 13_267}
     assert differences(msrvtt, settings_of("msrvtt")) == ()
+
+
+def test_the_held_out_videos_never_change(msrvtt: Annotations) -> None:
+    held = "\n".join(sorted(record.video for record in msrvtt.splits["val"]))
+    assert hashlib.sha256(held.encode()).hexdigest()[:16] == "05dd88cafea1dd8f"
 
 
 def test_msrvtt_gives_all_9000_back(folder: Path, msrvtt: Annotations) -> None:
@@ -138,6 +144,11 @@ def test_clips_of_ones_own(test_data: Path) -> None:
     assert sizes(clips).keys() == {"train", "val", "test"}
     assert [len(records) for records in clips.splits.values()] == [125, 16, 16]
     assert sum(count for _, count in sizes(clips).values()) == 364
+    files = {path.name: path for path in (test_data / "clips").iterdir() if path.suffix != ".csv"}
+    for records in clips.splits.values():
+        found, missing = match_videos(records, files)
+        assert missing == ()
+        assert {path.name: video for video, path in found.items()} == {name: name for name in found}
     grouped = read_with("captions", test_data / "clips", "group=set", "seed=3")
     assert sum(map(len, grouped.splits.values())) == 157
 

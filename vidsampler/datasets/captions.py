@@ -151,10 +151,7 @@ def _rows(path: Path, settings: CaptionsSettings) -> list[Row]:
         return rows
     if suffix not in (".csv", ".tsv"):
         raise damaged(path, "", "expected a table that ends in .csv, .tsv or .jsonl")
-    rows = read_table(path, needed, "\t" if suffix == ".tsv" else ",")
-    if not rows:
-        raise damaged(path, "line 2", "expected a video, found the end of the file")
-    return rows
+    return read_table(path, needed, "\t" if suffix == ".tsv" else ",")
 
 
 def _add_row(
@@ -244,6 +241,8 @@ def _from_texts(folder: Path, settings: CaptionsSettings) -> Annotations:
         records.append(Record(video, captions))
     counts["texts_without_a_video"] = len(texts - owners.keys())
     captioned = {record.video: record.video for record in records if record.captions}
+    if not captioned:
+        raise missing("captions", folder, (*TABLES, "name.txt beside name.mp4"))
     dealt = by_fraction(captioned, shares(settings), settings.seed)
     counts["videos_without_captions_dropped"] = len(records) - len(captioned)
     splits = into_splits([record for record in records if record.captions], dealt)

@@ -69,8 +69,6 @@ def read(folder: Path, settings: CharadesSettings) -> Annotations:
 
 def _read_descriptions(path: Path, counts: Counter[str]) -> list[Record]:
     rows = read_table(path, [])
-    if not rows:
-        raise damaged(path, "line 2", "expected a video, found the end of the file")
     video, text = _column(path, rows[0], _ID), _column(path, rows[0], _TEXT)
     lines = []
     for row in rows:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from vidsampler.datasets.base import Annotations, Record
@@ -114,12 +114,21 @@ def choose(
     Raises:
         InputError: An id has no annotations; the message has the first one and their number.
     """
-    strange = [video for video in listed if video not in captions]
+    check_known(listed, path, captions, source)
+    return [Record(video, captions[video]) for video in listed]
+
+
+def check_known(listed: Mapping[str, int], path: Path, known: Collection[str], source: str) -> None:
+    """Checks the ids of a list: (id -> line), its file, the ids that there are, their files.
+
+    Raises:
+        InputError: An id is not known; the message has the first one and the number of others.
+    """
+    strange = [video for video in listed if video not in known]
     if strange:
         more = f" (nor are {len(strange) - 1:,} more)" if len(strange) > 1 else ""
         problem = f"expected an id of {source}; {strange[0]!r} is not in there{more}"
         raise damaged(path, f"line {listed[strange[0]]}", problem)
-    return [Record(video, captions[video]) for video in listed]
 
 
 def finish(
@@ -141,23 +150,26 @@ def finish(
     owner: dict[str, str] = {}
     finished: dict[str, tuple[Record, ...]] = {}
     counts = Counter(counts)
+    paths = tuple(files)
+    place = ", ".join(map(str, paths))
     for name, records in splits.items():
         all_records = tuple(records)
         kept = tuple(record for record in all_records if record.captions)
         counts["videos_without_captions_dropped"] += len(all_records) - len(kept)
         if all_records and not kept:
             raise InputError(
-                f"{dataset}: no video of the split {name!r} has a caption", code="empty"
+                f"{place}: expected captions, found none for any video of the split {name!r}",
+                code="empty",
             )
         for record in kept:
             other = owner.setdefault(record.video, name)
             if other != name:
                 raise InputError(
-                    f"{dataset}: the video {record.video!r} is in the splits {other!r} and "
-                    f"{name!r}; expected it in one ({', '.join(map(str, files))})",
+                    f"{place}: expected each video in one split, found {record.video!r} in "
+                    f"{other!r} and in {name!r}",
                     code="damaged",
                 )
             counts["repeated_captions_kept"] += len(record.captions) - len(set(record.captions))
         finished[name] = kept
     notes = {name: count for name, count in sorted(counts.items()) if count}
-    return Annotations(dataset, protocol, finished, notes, tuple(files), dict(absent or {}))
+    return Annotations(dataset, protocol, finished, notes, paths, dict(absent or {}))

@@ -16,9 +16,16 @@ from vidsampler.datasets.base import (
     Record,
     at_least,
 )
-from vidsampler.datasets.gather import choose, finish, one_caption_each
-from vidsampler.datasets.msrvtt_json import JOINED, OFFICIAL, read_msrvtt_json
-from vidsampler.datasets.reading import damaged, find, missing, not_found, read_table
+from vidsampler.datasets.gather import (
+    CaptionsOf,
+    check_known,
+    choose,
+    finish,
+    one_caption_each,
+    records_of,
+)
+from vidsampler.datasets.msrvtt_json import JOINED, OFFICIAL, MsrvttJson, read_msrvtt_json
+from vidsampler.datasets.reading import find, missing, not_found, once_each, read_table
 from vidsampler.datasets.splits import NO_VAL, with_val
 
 PROTOCOL = "one caption a test video"
@@ -59,34 +66,35 @@ def read(folder: Path, settings: MsrvttSettings) -> Annotations:
         raise missing("msrvtt", folder, (train_name, TEST))
     counts: Counter[str] = Counter()
     source = read_msrvtt_json("msrvtt", folder, counts)
-    files = list(source.files)
     splits: dict[str, Iterable[Record]] = {}
     absent: dict[str, str] = {}
-    if train_list:
-        files.append(train_list)
-        listed: dict[str, int] = {}
-        for row in read_table(train_list, ["video_id"]):
-            if listed.setdefault(row.values["video_id"].strip(), row.line) != row.line:
-                counts["repeated_ids_dropped"] += 1
-        train = choose(listed, train_list, source.captions, source.names)
-        splits = with_val({"train": train}, settings.val, counts)
+    if train_list is None:
+        absent["train"] = f"{folder}: {not_found([train_name])}"
     else:
-        absent |= dict.fromkeys(("train", "val"), f"{folder}: {not_found([train_name])}")
-    if test_list:
-        files.append(test_list)
-        rows = read_table(test_list, ["video_id", "sentence"])
-        lines = [(row.line, row.values["video_id"].strip(), row.values["sentence"]) for row in rows]
-        tested = one_caption_each(test_list, lines, counts)
-        for line, video, _ in lines:
-            if video not in source.captions:
-                problem = f"expected an id of {source.names}, found {video!r}"
-                raise damaged(test_list, f"line {line}", problem)
-        splits["test"] = [Record(video, captions) for video, captions in tested.items()]
-    else:
+        rows = read_table(train_list, ["video_id"])
+        listed = once_each(((row.line, row.values["video_id"].strip()) for row in rows), counts)
+        if source.lacks and not source.captions.keys() >= listed.keys():
+            problem = f"{source.names} has not all of its videos, and {not_found([source.lacks])}"
+            absent["train"] = problem
+        else:
+            train = choose(listed, train_list, source.captions, source.names)
+            splits = with_val({"train": train}, settings.val, counts)
+    if test_list is None:
         absent["test"] = f"{folder}: {not_found([TEST])}"
+    else:
+        splits["test"] = records_of(_queries(test_list, source, counts))
     if "val" not in splits:
-        absent.setdefault("val", NO_VAL)
+        absent["val"] = absent.get("train", NO_VAL)
+    files = [*source.files, *filter(None, (train_list, test_list))]
     return finish("msrvtt", PROTOCOL, splits, counts, files, absent)
+
+
+def _queries(path: Path, source: MsrvttJson, counts: Counter[str]) -> CaptionsOf:
+    rows = read_table(path, ["video_id", "sentence"])
+    lines = [(row.line, row.values["video_id"].strip(), row.values["sentence"]) for row in rows]
+    found = one_caption_each(path, lines, counts)
+    check_known({video: line for line, video, _ in lines}, path, source.captions, source.names)
+    return found
 
 
 READER = DatasetReader("msrvtt", read, MsrvttSettings)

@@ -25,12 +25,14 @@ class MsrvttJson(NamedTuple):
         official: id -> "train", "validate" or "test", where it says so.
         files: What was read.
         names: The same for messages.
+        lacks: Which of the two official files is not there; "" if nothing is missing.
     """
 
     captions: CaptionsOf
     official: dict[str, str]
     files: list[Path]
     names: str
+    lacks: str
 
 
 def read_msrvtt_json(dataset: str, folder: Path, counts: Counter[str]) -> MsrvttJson:
@@ -50,7 +52,9 @@ def read_msrvtt_json(dataset: str, folder: Path, counts: Counter[str]) -> Msrvtt
         _read_videos(path, member(path, "", whole, "videos"), captions, official, counts)
         _read_sentences(path, member(path, "", whole, "sentences"), captions, counts)
     finished = {video: tuple(each) for video, each in captions.items()}
-    return MsrvttJson(finished, official, files, " and ".join(path.name for path in files))
+    found = [path.name for path in files]
+    lacks = "" if joined else "".join(name for name in OFFICIAL if name not in found)
+    return MsrvttJson(finished, official, files, " and ".join(found), lacks)
 
 
 def _read_videos(

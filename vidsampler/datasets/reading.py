@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vidsampler.config import file_layer
-from vidsampler.errors import InputError, unknown
+from vidsampler.errors import InputError
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
@@ -41,7 +41,11 @@ def find(folder: Path, *names: str) -> Path | None:
     if not folder.is_dir():
         problem = "is not a folder" if folder.exists() else "there is no such folder"
         raise InputError(f"{folder}: {problem}; expected one of annotation files", code="missing")
-    return next((folder / name for name in names if (folder / name).is_file()), None)
+    try:
+        return next((folder / name for name in names if (folder / name).is_file()), None)
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{folder}: cannot be read: {reason}", code="unreadable") from error
 
 
 def need(dataset: str, folder: Path, *names: str) -> Path:
@@ -188,8 +192,13 @@ def read_ids(path: Path, counts: Counter[str]) -> dict[str, int]:
     Raises:
         InputError: The file cannot be read, or is empty.
     """
+    return once_each(read_lines(path), counts)
+
+
+def once_each(lines: Iterable[tuple[int, str]], counts: Counter[str]) -> dict[str, int]:
+    """(line, id) as id -> the first line; repeated ones are counted."""
     found: dict[str, int] = {}
-    for line, video in read_lines(path):
+    for line, video in lines:
         if found.setdefault(video, line) != line:
             counts["repeated_ids_dropped"] += 1
     return found
@@ -204,7 +213,8 @@ def read_table(path: Path, columns: Sequence[str], delimiter: str = ",") -> list
         delimiter: Comma (fields may be quoted) or tab (a field in quotes is one line long).
 
     Raises:
-        InputError: A column is missing, or a row has more or fewer fields than the first one.
+        InputError: A column is missing, a row has more or fewer fields than the first one, or
+            there is no row.
     """
     header, *rows = _fields(path, delimiter)
     names = [name.strip() for name in header[1]]
@@ -213,11 +223,10 @@ def read_table(path: Path, columns: Sequence[str], delimiter: str = ",") -> list
             raise damaged(path, f"line {header[0]}", f"the column {name!r} is there twice")
     for column in columns:
         if column not in names:
-            problem = f"{unknown('column', column, names)}"
-            problem = problem.replace(
-                f"unknown column {column!r}", f"expected the column {column!r}"
-            )
+            problem = f"expected the column {column!r}, found {', '.join(names)}"
             raise damaged(path, f"line {header[0]}", problem)
+    if not rows:
+        raise damaged(path, f"line {header[0] + 1}", "expected a row, found the end of the file")
     for line, row in rows:
         if len(row) != len(names):
             problem = f"expected {len(names)} fields, found {len(row)}: {shown(row)}"
