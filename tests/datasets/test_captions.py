@@ -74,6 +74,12 @@ def test_other_names_of_columns_and_file(tmp_path: Path) -> None:
         read_with("captions", folder, "file=mine.csv", "video=clip", "caption=text", "split=prt")
 
 
+def test_a_name_keeps_its_spaces_a_caption_does_not(tmp_path: Path) -> None:
+    table = "video,caption\r\nmy  clip.mp4 , two  words \r\n"
+    found = read_with("captions", write(tmp_path, {"captions.csv": table}), "val=0", "test=0")
+    assert captions(found) == {"train": {"my  clip.mp4": ("two words",)}}
+
+
 def numbered(count: int) -> str:
     return "video,caption,source\n" + "".join(f"v{n},c{n},s{n // 4}\n" for n in range(count))
 

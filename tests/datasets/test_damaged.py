@@ -279,7 +279,7 @@ LSMDC = "1004_Juno_00.00.32.167-00.00.32.551\t1\t2\t3\t4\tA van.\n"
         (
             "captions",
             {"captions.csv": "video,caption,split\na,b,\n"},
-            "captions.csv: line 2: expected train, val, test or another name, found ''",
+            "captions.csv: line 2: expected train, val, test or another split, found ''",
         ),
         (
             "captions",
@@ -305,6 +305,19 @@ LSMDC = "1004_Juno_00.00.32.167-00.00.32.551\t1\t2\t3\t4\tA van.\n"
             "captions",
             {"captions.jsonl": '{"video": "a", "caption": "b"}\n{"video": "c"'},
             "captions.jsonl: line 2: no JSON: ",
+        ),
+        (
+            "captions",
+            {
+                "captions.jsonl": '{"video": "a", "caption": "b", "split": "test"}\n'
+                '{"video": "c", "caption": "d"}\n'
+            },
+            "captions.jsonl: line 2: expected train, val, test or another split, found ''",
+        ),
+        (
+            "captions",
+            {"captions.csv": "video,caption\na,b,c\n"},
+            "captions.csv: line 2: expected 2 fields, found 3: ['a', 'b', 'c']",
         ),
         (
             "captions",

@@ -117,9 +117,10 @@ def _from_table(path: Path, settings: CaptionsSettings) -> Annotations:
             found = ", ".join(sorted(columns))
             problem = f"expected the column {column!r} (dataset.{name}), found {found}"
             raise damaged(path, "", problem)
-    for row in rows:
-        _add_row(path, row, settings, videos, counts)
     has_split = settings.split in columns
+    for row in rows:
+        split = _split(path, row, settings) if has_split else ""
+        _add_row(path, row, split, settings, videos, counts)
     if has_split:
         split_of = {video: each.split for video, each in videos.items()}
     else:
@@ -157,6 +158,7 @@ def _rows(path: Path, settings: CaptionsSettings) -> list[Row]:
 def _add_row(
     path: Path,
     row: Row,
+    split: str,
     settings: CaptionsSettings,
     videos: dict[str, _Video],
     counts: Counter[str],
@@ -170,16 +172,13 @@ def _add_row(
         path, where, caption if isinstance(caption, list) else [caption], counts
     )
     window = _window(path, where, row, settings)
-    split = _text(path, where, row, settings.split) if settings.split in row.values else ""
-    split = _SPLIT_NAMES.get(split.casefold(), split)
-    group = video if settings.group is None else _text(path, where, row, settings.group)
-    if settings.split in row.values and not re.fullmatch(r"[A-Za-z0-9_-]+", split):
-        raise damaged(path, where, f"expected train, val, test or another name, found {split!r}")
-    known = videos.setdefault(video, _Video(row.line, [], window, split, group or video))
+    # A video without a group is one of its own.
+    group = (settings.group and _text(path, where, row, settings.group)) or video
+    known = videos.setdefault(video, _Video(row.line, [], window, split, group))
     for what, here, there in (
         ("split", split, known.split),
         ("time window", window, known.window),
-        ("group", group or video, known.group),
+        ("group", group, known.group),
     ):
         if here != there:
             problem = (
@@ -190,10 +189,20 @@ def _add_row(
     known.captions.extend(captions)
 
 
+def _split(path: Path, row: Row, settings: CaptionsSettings) -> str:
+    split = _text(path, f"line {row.line}", row, settings.split)
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", split):
+        problem = f"expected train, val, test or another split, found {split!r}"
+        raise damaged(path, f"line {row.line}", problem)
+    return _SPLIT_NAMES.get(split.casefold(), split)
+
+
 def _text(path: Path, where: str, row: Row, column: str) -> str:
     value: Any = row.values.get(column, "")
     expect(path, f"{where}, {column}", value, str, "text")
-    return tidy(value)
+    # Not tidied: a file may have two spaces in its name.
+    text: str = value.strip()
+    return text
 
 
 def _window(
