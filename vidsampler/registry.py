@@ -62,7 +62,30 @@ _REGISTRY: dict[str, dict[str, Entry]] = {
     "heads": {},
     "backbones": {},
     "methods": {},
-    "datasets": {},
+    "datasets": {
+        "activitynet": Entry(
+            "vidsampler.datasets.activitynet:READER", "ActivityNet Captions, one paragraph a video"
+        ),
+        "captions": Entry(
+            "vidsampler.datasets.captions:READER",
+            "your own videos: a table of captions, or texts beside them",
+        ),
+        "charades": Entry(
+            "vidsampler.datasets.charades:READER", "Charades, one description a video"
+        ),
+        "didemo": Entry("vidsampler.datasets.didemo:READER", "DiDeMo, one paragraph a video"),
+        "folder": Entry("vidsampler.datasets.folder:READER", "a folder of videos without captions"),
+        "lsmdc": Entry("vidsampler.datasets.lsmdc:READER", "LSMDC, one caption a movie clip"),
+        "msrvtt": Entry(
+            "vidsampler.datasets.msrvtt:READER", "MSR-VTT 1k-A, with the 9k or 7k list to train on"
+        ),
+        "msrvtt-full": Entry(
+            "vidsampler.datasets.msrvtt_full:READER",
+            "MSR-VTT with its official splits, 20 captions a video",
+        ),
+        "msvd": Entry("vidsampler.datasets.msvd:READER", "MSVD, about 40 captions a video"),
+        "vatex": Entry("vidsampler.datasets.vatex:READER", "VATEX, ten English captions a video"),
+    },
 }
 
 KINDS: tuple[str, ...] = tuple(_REGISTRY)
