@@ -53,7 +53,7 @@ def make_clips(folder: Path, count: int) -> Path:
         if target.exists():
             return
         part = target.with_suffix(".part.mp4")
-        command = ["ffmpeg", "-v", "error", "-y", "-i", str(source), "-t", "20", "-an"]
+        command = ["ffmpeg", "-v", "error", "-y", "-i", str(source), "-an"]
         command += ["-vf", f"fps=25,scale=-2:{height}", "-c:v", "libx264", "-preset", "medium"]
         subprocess.run([*command, "-pix_fmt", "yuv420p", str(part)], check=True)
         part.rename(target)

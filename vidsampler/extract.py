@@ -97,6 +97,7 @@ def extract(
         >>> import vidsampler
         >>> vidsampler.extract("videos/", "shards/", frames=16)      # doctest: +SKIP
     """
+    from vidsampler.config import to_plain
     from vidsampler.shards.run import run
     from vidsampler.video.container import usable_cpus
 
@@ -109,7 +110,7 @@ def extract(
         "vidsampler.extraction.video:store_video",
         _Worker(found.paths, config),
         out=out,
-        config=config,
+        config=to_plain(config),
         not_found=found.unreadable,
         workers=config.workers or usable_cpus(),
         timeout=config.timeout,

@@ -84,6 +84,10 @@ _REGISTRY: dict[str, dict[str, Entry]] = {
             "MSR-VTT with its official splits, 20 captions a video",
         ),
         "msvd": Entry("vidsampler.datasets.msvd:READER", "MSVD, about 40 captions a video"),
+        "shapes": Entry(
+            "vidsampler.datasets.shapes.reader:READER",
+            "rendered here: the frames that matter are known",
+        ),
         "vatex": Entry("vidsampler.datasets.vatex:READER", "VATEX, ten English captions a video"),
     },
 }

@@ -23,13 +23,14 @@ class Source:
 
     Attributes:
         folder: Where it is.
-        kind: ``shards``, or ``folders`` of pictures.
-        origins: Source -> its key and the folder that the worker reads.
+        kind: ``shards``, ``folders`` of pictures, or ``videos``.
+        origins: Path below the folder of videos -> its key, if it has one, and the file or folder
+            that the worker reads.
         recipe: How the frames were made, as far as that is known.
     """
 
     folder: Path
-    kind: Literal["shards", "folders"]
+    kind: Literal["shards", "folders", "videos"]
     origins: Mapping[str, tuple[str | None, Path]]
     recipe: dict[str, Any]
 
@@ -40,30 +41,76 @@ def find_source(folder: str | Path) -> Source:
     Raises:
         InputError: Neither, or damaged shards.
     """
-    from vidsampler.packing.samples import PICTURES
-    from vidsampler.shards import Reader
-    from vidsampler.shards.manifest import committed
-
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder", code="missing")
-    if committed(folder) or any(folder.glob("*.tar")):
-        with Reader(folder) as reader:
-            origins = {sample: (key, folder) for key, sample in reader.sources.items()}
-            recipe = reader.manifests[0].recipe
-        return Source(folder, "shards", origins, recipe)
-    found: dict[str, tuple[str | None, Path]] = {}
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if any(name.lower().endswith(PICTURES) for name in files) and Path(parent) != folder:
-            found[os.path.relpath(parent, folder)] = (None, Path(parent))
-    if not found:
+    folder = _folder(folder)
+    found = _shards(folder) or _folders(folder)
+    if found is None:
         raise InputError(
             f"{folder}: there are neither shards nor folders of pictures in it",
             hint="make shards of videos: vidsampler extract VIDEOS OUT",
             code="missing",
         )
-    return Source(folder, "folders", found, {})
+    return found
+
+
+def find_any_source(folder: str | Path, leave_out: Path | None = None) -> Source:
+    """Looks what a folder holds: shards, videos, or folders of pictures.
+
+    Raises:
+        InputError: None of them, damaged shards, or a folder that cannot be read.
+    """
+    from vidsampler.extract import find_videos
+
+    folder = _folder(folder)
+    if found := _shards(folder):
+        return found
+    try:
+        videos = find_videos(folder, leave_out)
+    except InputError:
+        if found := _folders(folder):
+            return found
+        raise InputError(
+            f"{folder}: there are neither shards nor videos nor folders of pictures in it",
+            code="missing",
+        ) from None
+    for error in videos.unreadable.values():
+        raise error
+    return Source(folder, "videos", {name: (None, path) for name, path in videos.paths.items()}, {})
+
+
+def _folder(folder: str | Path) -> Path:
+    if not Path(folder).is_dir():
+        raise InputError(f"{folder}: no such folder", code="missing")
+    return Path(folder)
+
+
+def _shards(folder: Path) -> Source | None:
+    from vidsampler.shards import Reader
+    from vidsampler.shards.manifest import committed
+
+    if not committed(folder) and not any(folder.glob("*.tar")):
+        return None
+    with Reader(folder) as reader:
+        origins = {source: (key, folder) for key, source in reader.sources.items()}
+        return Source(folder, "shards", origins, reader.manifests[0].recipe)
+
+
+def _folders(folder: Path) -> Source | None:
+    from vidsampler.packing.samples import PICTURES
+
+    found: dict[str, tuple[str | None, Path]] = {}
+    for parent, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if any(name.lower().endswith(PICTURES) for name in files) and Path(parent) != folder:
+            found[os.path.relpath(parent, folder)] = (None, Path(parent))
+    return Source(folder, "folders", found, {}) if found else None
+
+
+def packed(source: Source, config: ShardConfig) -> dict[str, Any]:
+    """The recipe of samples that are packed from a source."""
+    recipe = {"from": source.kind, **source.recipe}
+    if config.frames is not None:
+        recipe |= {"kept": config.frames, "kept_positions": config.positions}
+    return recipe
 
 
 def shard(
@@ -100,6 +147,7 @@ def shard(
     """
     from dataclasses import fields
 
+    from vidsampler.config import to_plain
     from vidsampler.shards.job import OutputFolder, ShardJob
     from vidsampler.shards.manifest import FORMAT
     from vidsampler.shards.run import run
@@ -120,9 +168,7 @@ def shard(
     per_shard = config.per_shard
     if config.shards is not None:
         per_shard = -(-len(found.origins) // config.shards)
-    recipe = {"from": found.kind, **found.recipe}
-    if config.frames is not None:
-        recipe |= {"kept": config.frames, "kept_positions": config.positions}
+    recipe = packed(found, config)
     header = {"format": FORMAT, "layout": "shards", "recipe": recipe, "per_shard": per_shard}
     function = {"shards": "store_sample", "folders": "store_folder"}[found.kind]
     return run(
@@ -137,7 +183,7 @@ def shard(
         f"vidsampler.packing.samples:{function}",
         _Worker(found, config),
         out=out,
-        config=config,
+        config=to_plain(config),
         workers=config.workers or usable_cpus(),
         timeout=config.timeout,
         retry_failed=retry_failed,

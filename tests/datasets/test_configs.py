@@ -12,8 +12,9 @@ from tests.cli.running import CHECKOUT
 from vidsampler import registry
 from vidsampler.config import file_layer, resolve, set_layer, to_plain
 from vidsampler.datasets import DatasetReader, DatasetSettings, settings_of
-from vidsampler.datasets.base import About, Extraction
+from vidsampler.datasets.base import About
 from vidsampler.errors import ConfigError
+from vidsampler.extraction.settings import Recipe
 
 NAMES = [each for each in registry.names("datasets") if each != "shapes"]
 
@@ -76,7 +77,7 @@ def test_settings_are_strict(name: str, assignment: str, message: str) -> None:
 
 def test_another_recipe() -> None:
     layers = [set_layer("extract={size: 112, frames: 8, fps: null}")]
-    assert settings_of("msvd", layers).extract == Extraction(112, 8, None)
+    assert settings_of("msvd", layers).extract == Recipe(frames=8, size=112)
     assert About() == DatasetSettings().about
 
 

@@ -61,3 +61,36 @@ def test_unknown_endings() -> None:
     assert image_format(Path("a.JPEG")) == "JPEG"
     with pytest.raises(UsageError, match="pictures are written as"):
         image_format(Path("a.tiff"))
+
+
+def test_colours_of_scaled_frames_are_right() -> None:
+    """Beside a scaling in floating point: no level too dark, and no chroma lost."""
+    import av
+    from PIL import Image
+
+    from vidsampler.video.decode import FrameConverter
+
+    rows, columns = np.mgrid[0:720, 0:960].astype(np.float32)
+    waves = [np.sin(columns / (60 + 9 * c) + rows / 71 + c) for c in range(3)]
+    picture = (128 + 90 * np.stack(waves, -1)).astype(np.uint8)
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+    planes = [
+        np.frombuffer(bytes(p), np.uint8).reshape(p.height, p.line_size)[:, : p.width]
+        for p in frame.planes
+    ]
+    luma, blue, red = (
+        np.asarray(
+            Image.fromarray(plane.astype(np.float32)).resize((299, 224), Image.Resampling.BICUBIC)
+        )
+        for plane in planes
+    )
+    y, u, v = luma - 16, blue - 128, red - 128
+    # ITU-R BT.601, limited range.
+    wanted = np.stack(
+        [1.164384 * y + 1.596027 * v, 1.164384 * y - 0.391762 * u - 0.812968 * v,
+         1.164384 * y + 2.017232 * u], -1
+    )  # fmt: skip
+    found = FrameConverter(224)(frame).astype(np.float32)
+    inside = (wanted > 2) & (wanted < 253)
+    assert np.abs(found - wanted)[inside].mean() < 0.6
+    assert abs((found - wanted)[inside].mean()) < 0.1

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidsampler import plainyaml
+from vidsampler.cli import recipes
 from vidsampler.cli.options import Debug, Json, Value, output_of
 from vidsampler.cli.output import Output, Progress
-from vidsampler.config import Layer, file_layer, flag_layer, resolve, set_layer, to_plain
+from vidsampler.config import file_layer, flag_layer, resolve, set_layer, to_plain
 from vidsampler.extract import extract, find_videos
-from vidsampler.extraction.settings import WHICH, ExtractConfig
+from vidsampler.extraction.settings import ExtractConfig
 
 if TYPE_CHECKING:
     from vidsampler.shards.run import Report
@@ -34,47 +35,15 @@ def command(
     context: typer.Context,
     videos: Annotated[str, typer.Argument(metavar="VIDEOS", hidden=True)],
     out_folder: Annotated[Path, typer.Argument(metavar="OUT", hidden=True)],
-    frames: Annotated[
-        Value,
-        typer.Option("--frames", metavar="N", help="N frames, evenly spread [default: 16]."),
-    ] = None,
-    fps: Annotated[
-        Value, typer.Option("--fps", metavar="F", help="F frames for each second.")
-    ] = None,
-    keyframes: Annotated[
-        bool, typer.Option("--keyframes", help="The file's keyframes: the quickest.")
-    ] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Every frame.")] = False,
-    positions: Annotated[
-        Value,
-        typer.Option(
-            "--positions",
-            metavar="WHERE",
-            help="With --frames: middle or start of each segment [default: middle].",
-        ),
-    ] = None,
-    size: Annotated[
-        Value,
-        typer.Option(
-            "--size",
-            metavar="S",
-            help="Shorter side in pixels, never enlarged; null: as it is [default: 224].",
-        ),
-    ] = None,
-    quality: Annotated[
-        Value, typer.Option("--quality", metavar="Q", help="Of JPEGs, 1 to 100 [default: 90].")
-    ] = None,
-    store: Annotated[
-        Value,
-        typer.Option(
-            "--store",
-            metavar="KIND",
-            help="jpeg, or mp4: one H.264 file a video at --fps [default: jpeg].",
-        ),
-    ] = None,
-    crf: Annotated[
-        Value, typer.Option("--crf", metavar="C", help="Of mp4, 0 (best) to 51 [default: 23].")
-    ] = None,
+    frames: recipes.Frames = None,
+    fps: recipes.Fps = None,
+    keyframes: recipes.Keyframes = False,
+    everything: recipes.All = False,
+    positions: recipes.Positions = None,
+    size: recipes.Size = None,
+    quality: recipes.Quality = None,
+    store: recipes.Store = None,
+    crf: recipes.Crf = None,
     layout: Annotated[
         Value,
         typer.Option(
@@ -86,24 +55,11 @@ def command(
     per_shard: Annotated[
         Value, typer.Option("--per-shard", metavar="N", help="Videos a shard [default: 128].")
     ] = None,
-    workers: Annotated[
-        Value, typer.Option("--workers", metavar="W", help="Processes [default: automatic].")
-    ] = None,
-    timeout: Annotated[
-        Value,
-        typer.Option(
-            "--timeout", metavar="SECONDS", help="Give a video up after this long [default: 600]."
-        ),
-    ] = None,
-    salvage: Annotated[
-        bool, typer.Option("--salvage", help="Store what decodes of a damaged file.")
-    ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Try again what failed in an earlier run.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Delete what earlier runs made here, and start.")
-    ] = False,
+    workers: recipes.Workers = None,
+    timeout: recipes.Timeout = None,
+    salvage: recipes.Salvage = False,
+    retry_failed: recipes.RetryFailed = False,
+    overwrite: recipes.Overwrite = False,
     config: Annotated[
         str | None,
         typer.Option(
@@ -112,13 +68,8 @@ def command(
             help="Settings: a YAML file, or default, all-frames or 3fps-224.",
         ),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated."),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the settings and the plan; write nothing.")
-    ] = False,
+    settings: recipes.Set = None,
+    dry_run: recipes.DryRun = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -130,14 +81,20 @@ def command(
     out = output_of(context)
     layers = [file_layer(config, NAME)] if config is not None else []
     layers += [set_layer(assignment) for assignment in settings or ()]
-    layers += which_layers(frames, fps, keyframes=keyframes, everything=everything)
+    layers += recipes.recipe_layers(
+        frames=frames,
+        fps=fps,
+        keyframes=keyframes,
+        everything=everything,
+        positions=positions,
+        size=size,
+        quality=quality,
+        store=store,
+        crf=crf,
+        salvage=salvage,
+        section="recipe",
+    )
     layers += [
-        flag_layer("--positions", "positions", positions, "recipe"),
-        flag_layer("--size", "size", size, "recipe"),
-        flag_layer("--quality", "quality", quality, "recipe"),
-        flag_layer("--store", "store", store, "recipe"),
-        flag_layer("--crf", "crf", crf, "recipe"),
-        flag_layer("--salvage", "salvage", True if salvage else None, "recipe"),
         flag_layer("--layout", "layout", layout),
         flag_layer("--per-shard", "per_shard", per_shard),
         flag_layer("--workers", "workers", workers),
@@ -158,23 +115,6 @@ def command(
             asked_to_stop=bar.stopping,
         )
     print_report(out, report, out_folder)
-
-
-def which_layers(
-    frames: str | None, fps: str | None, *, keyframes: bool, everything: bool
-) -> list[Layer]:
-    """The flags that say which frames; one of them takes the place of what a file says."""
-    layers = [
-        flag_layer("--frames", "frames", frames, "recipe"),
-        flag_layer("--fps", "fps", fps, "recipe"),
-        flag_layer("--keyframes", "keyframes", True if keyframes else None, "recipe"),
-        flag_layer("--all", "all", True if everything else None, "recipe"),
-    ]
-    if not any(layer.values for layer in layers):
-        return []
-    neutral = {"frames": None, "fps": None, "keyframes": False, "all": False}
-    assert set(neutral) == set(WHICH)
-    return [Layer("{key}", {"recipe": neutral}), *layers]
 
 
 class Bar:

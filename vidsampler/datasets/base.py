@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vidsampler.errors import InputError, unknown
+from vidsampler.extraction.settings import Recipe
 
 
 @dataclass(frozen=True)
@@ -81,28 +82,6 @@ class About:
 
 
 @dataclass(frozen=True)
-class Extraction:
-    """How frames are taken from the dataset's videos where nothing else is asked for.
-
-    Attributes:
-        size: The shorter side in pixels, never enlarged.
-        frames: That many, evenly spread; or null.
-        fps: That many a second; or null. Exactly one of the two is given.
-    """
-
-    size: int = 224
-    frames: int | None = None
-    fps: float | None = 3.0
-
-    def __post_init__(self) -> None:
-        if (self.frames is None) == (self.fps is None):
-            raise ValueError("give either frames or fps, and null for the other one")
-        for name, value in (("size", self.size), ("frames", self.frames), ("fps", self.fps)):
-            if value is not None and not 0 < value < float("inf"):
-                raise ValueError(f"{name} must be more than 0, not {value:g}")
-
-
-@dataclass(frozen=True)
 class DatasetSettings:
     """What `configs/datasets/NAME.yaml` holds; each reader adds its own settings.
 
@@ -116,7 +95,7 @@ class DatasetSettings:
     about: About = field(default_factory=About)
     frames: int = 12
     words: int = 32
-    extract: Extraction = field(default_factory=Extraction)
+    extract: Recipe = field(default_factory=lambda: Recipe(fps=3.0))
 
     def __post_init__(self) -> None:
         at_least(1, frames=self.frames, words=self.words)

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vidsampler.errors import InputError, VidsamplerError
 from vidsampler.extraction.video import Stored
 from vidsampler.files import to_json_bytes, writing
@@ -37,6 +35,10 @@ class SampleTask:
         spool: The file for what is stored.
         frames: Keep so many; None: all.
         positions: Of them.
+        facts: More for ``KEY.json``, such as captions.
+        start, end: Drop frames shown before or from these seconds on.
+        rate: Pictures a second, of folders that do not say when each is shown.
+        found: The key in ``origin``, where it is another one.
     """
 
     key: str
@@ -45,6 +47,11 @@ class SampleTask:
     spool: Path
     frames: int | None = None
     positions: Positions = "middle"
+    facts: dict[str, Any] | None = None
+    start: float | None = None
+    end: float | None = None
+    rate: float | None = None
+    found: str | None = None
 
 
 def store_sample(task: SampleTask) -> Stored:
@@ -93,17 +100,24 @@ def _guarded(task: SampleTask, store: Any) -> Stored:
 
 
 def _copy_sample(task: SampleTask) -> Stored:
-    sample = _reader(task.origin)[task.key]
+    sample = _reader(task.origin)[task.found or task.key]
     frames = list(sample.frames)
     facts = sample.facts
+    if not frames and (task.start is not None or task.end is not None):
+        raise InputError(
+            f"{task.source}: a stored mp4 cannot be cut to a part of the video; "
+            "make the shards from the videos themselves",
+            code="unsupported",
+        )
     others = {
         name: data
         for name, data in sample.members.items()
         if name != "json" and not name.endswith(PICTURES)
     }
-    kept = _kept(len(frames), task)
+    kept = _kept(_inside(task, len(frames), facts), task)
     if len(kept) < len(frames):
         facts = _of_kept(facts, len(frames), kept)
+    facts = {**facts, **(task.facts or {})}
     endings = [name[name.rindex(".") :] for name in sample.members if name.endswith(PICTURES)]
     pictures = [(endings[i], bytes(frames[i])) for i in kept]
     stored = _spooled(task, pictures, facts)
@@ -120,7 +134,8 @@ def _pack_folder(task: SampleTask) -> Stored:
         raise InputError(f"{task.origin}: cannot be read: {why}", code="unreadable") from error
     if not paths:
         raise InputError(f"{task.origin}: there is no picture in it", code="empty")
-    kept = _kept(len(paths), task)
+    beside = _facts_beside(task.origin.with_name(f"{task.origin.name}.json"))
+    kept = _kept(_inside(task, len(paths), beside), task)
     pictures = []
     size = (0, 0)
     for number in kept:
@@ -128,8 +143,9 @@ def _pack_folder(task: SampleTask) -> Stored:
         size = _check_picture(paths[number], data)
         suffix = paths[number].suffix.lower()
         pictures.append((".jpg" if suffix == ".jpeg" else suffix, data))
-    beside = task.origin.with_name(f"{task.origin.name}.json")
-    facts = _of_kept(_facts_beside(beside), len(paths), kept) if beside.is_file() else {}
+    facts = _of_kept(beside, len(paths), kept)
+    if not facts and task.rate is not None:
+        facts = {"times": [round(number / task.rate, 6) for number in kept]}
     facts = {
         "source": task.source,
         "width": size[0],
@@ -137,6 +153,7 @@ def _pack_folder(task: SampleTask) -> Stored:
         "frames": len(paths),
         "numbers": list(kept),
         **facts,
+        **(task.facts or {}),
     }
     return Stored(tuple(_spooled(task, pictures, facts)), len(pictures))
 
@@ -156,11 +173,33 @@ def _spooled(
     return [*members, Member("json", len(json), json)]
 
 
-def _kept(count: int, task: SampleTask) -> list[int]:
-    if task.frames is None or task.frames >= count:
+def _inside(task: SampleTask, count: int, facts: dict[str, Any]) -> list[int]:
+    """The frames that are shown between the task's start and end."""
+    if task.start is None and task.end is None:
         return list(range(count))
-    kept: list[int] = np.unique(uniform_positions(count, task.frames, task.positions)).tolist()
-    return kept
+    times = facts.get("times")
+    if times is None and task.rate is not None:
+        times = [number / task.rate for number in range(count)]
+    if times is None or len(times) != count:
+        raise InputError(
+            f"{task.source}: only a part of it is wanted, and nobody knows when its frames are "
+            "shown; say how many there are a second with --rate",
+            code="no-times",
+        )
+    start, end = task.start or 0.0, float("inf") if task.end is None else task.end
+    inside = [i for i, time in enumerate(times) if start - 1e-6 <= time < end - 1e-6]
+    if not inside:
+        raise InputError(
+            f"{task.source}: none of its {count} frames is shown from {start:g} s to {end:g} s",
+            code="no-video",
+        )
+    return inside
+
+
+def _kept(inside: list[int], task: SampleTask) -> list[int]:
+    if task.frames is None or task.frames >= len(inside):
+        return inside
+    return [inside[i] for i in uniform_positions(len(inside), task.frames, task.positions)]
 
 
 def _of_kept(facts: dict[str, Any], count: int, kept: Sequence[int]) -> dict[str, Any]:

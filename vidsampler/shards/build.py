@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -181,7 +181,9 @@ def _outcome(answer: Answer) -> Outcome:
         return Outcome(item, failure=failure)
     stored: Stored = answer.result
     if stored.failure is not None:
-        return Outcome(item, failure=stored.failure)
+        # The worker may know the item by the name of its file.
+        failure = replace(stored.failure, key=item.key, source=item.source)
+        return Outcome(item, failure=failure)
     return Outcome(item, stored.members, stored.frames, spool)
 
 

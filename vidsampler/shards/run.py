@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vidsampler import plainyaml
-from vidsampler.config import to_plain
 from vidsampler.errors import InputError
 from vidsampler.files import write_file
 from vidsampler.shards.build import Stop, Work, build
@@ -61,7 +60,7 @@ def run(
     work_of: Callable[[Item, Path], Work],
     *,
     out: Path,
-    config: Any,
+    config: dict[str, Any],
     not_found: Mapping[str, InputError] | None = None,
     workers: int,
     timeout: float | None,
@@ -104,7 +103,7 @@ def run(
         )
         total = sum(len(unit.items) for unit in units)
         numbers = count(1)
-        write_file(out / "config.yaml", plainyaml.dump(to_plain(config)).encode())
+        write_file(out / "config.yaml", plainyaml.dump(config).encode())
 
         def committed(unit: Unit, outcomes: list[Outcome]) -> None:
             good = [each for each in outcomes if each.failure is None]

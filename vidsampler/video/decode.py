@@ -59,11 +59,12 @@ class FrameConverter:
     def __call__(self, frame: Any) -> RGB:
         """(H, W, 3) uint8 RGB."""
         width, height = scaled_size(frame.width, frame.height, self.size)
+        # Planar: FFmpeg's packed rgb24 is half as fast and, scaled down, about 1.5 levels too dark.
         picture: RGB = self._reformatter.reformat(
             frame,
             width=width,
             height=height,
-            format="rgb24",
+            format="gbrp",
             interpolation=Interpolation.BICUBIC,
             threads=1,
         ).to_ndarray()  # type: ignore[assignment]

@@ -1,0 +1,416 @@
+"""Videos meet their annotations: one set of shards for each split of a dataset."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vidsampler.config import Layer, resolve, to_plain
+from vidsampler.datasets.base import Annotations, DatasetSettings, Record
+from vidsampler.datasets.load import settings_of
+from vidsampler.errors import ConfigError, InputError, UsageError
+from vidsampler.extraction.settings import Recipe
+from vidsampler.packing.settings import ShardConfig
+
+if TYPE_CHECKING:
+    from vidsampler.shard import Source
+    from vidsampler.shards.build import Work
+    from vidsampler.shards.job import Item, ShardJob
+    from vidsampler.shards.run import Report
+
+DATASET = "dataset.json"
+
+
+@dataclass(frozen=True)
+class JoinConfig:
+    """Settings of `shard --dataset`.
+
+    Attributes:
+        dataset: Its name.
+        settings: Of its reader, which tell the splits.
+        splits: Which of them; none: all.
+        pack: How frames are packed; `frames` of shards and folders.
+        recipe: Which frames of videos are stored.
+        rate: Pictures a second, of folders that do not say when each is shown.
+    """
+
+    dataset: str
+    settings: DatasetSettings
+    splits: tuple[str, ...] = ()
+    pack: ShardConfig = field(default_factory=ShardConfig)
+    recipe: Recipe = field(default_factory=Recipe)
+    rate: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.rate is not None and not 0 < self.rate < float("inf"):
+            raise ConfigError(f"rate must be more than 0 pictures a second, not {self.rate:g}")
+
+    def to_plain(self) -> dict[str, Any]:
+        """As YAML holds it, and `join_config` takes back."""
+        return {
+            "dataset": {"name": self.dataset, **to_plain(self.settings)},
+            "splits": list(self.splits),
+            "recipe": to_plain(self.recipe),
+            "rate": self.rate,
+            **to_plain(self.pack),
+        }
+
+
+_OWN = ("dataset", "splits", "recipe", "rate")
+"""Keys that `shard --dataset` has beside those of `ShardConfig`."""
+
+
+def join_config(
+    dataset: str | None, layers: Sequence[Layer], recipe_flags: Sequence[Layer] = ()
+) -> JoinConfig:
+    """The settings of `shard --dataset`.
+
+    Args:
+        dataset: Its name; None: as a layer says under ``dataset.name``.
+        layers: Files, --set and flags, later ones winning.
+        recipe_flags: Flags of the recipe alone; they win over what the dataset's own file says.
+
+    Raises:
+        UsageError: No name, or no such dataset.
+        ConfigError: A value that does not fit.
+    """
+    of_dataset = [_part(layer, "dataset") for layer in layers]
+    for layer in of_dataset:
+        name = layer.values.get("name")
+        dataset = dataset or (name if isinstance(name, str) else None)
+    if dataset is None:
+        raise UsageError("no dataset is named", hint="such as --dataset msrvtt")
+    settings = settings_of(dataset, [_without(layer, ("name",)) for layer in of_dataset])
+    extract = Layer("{key}", to_plain(settings.extract))
+    rest = [
+        _without(layer, [key for key in layer.values if key not in ("splits", "rate")])
+        for layer in layers
+    ]
+    own = resolve(_Own, rest)
+    return JoinConfig(
+        dataset,
+        settings,
+        own.splits,
+        resolve(ShardConfig, [_without(layer, _OWN) for layer in layers]),
+        resolve(Recipe, [extract, *(_part(layer, "recipe") for layer in layers), *recipe_flags]),
+        own.rate,
+    )
+
+
+@dataclass(frozen=True)
+class _Own:
+    splits: tuple[str, ...] = ()
+    rate: float | None = None
+
+
+def _part(layer: Layer, name: str) -> Layer:
+    """What a layer says under a key."""
+    values = layer.values.get(name)
+    place = layer.place.replace("{key}", f"{name}.{{key}}")
+    if values is not None and not isinstance(values, Mapping):
+        raise ConfigError(f"{layer.place.format(key=name)}: expected a mapping, not {values!r}")
+    return Layer(place, values or {}, layer.text)
+
+
+def _without(layer: Layer, names: Sequence[str]) -> Layer:
+    values = {key: value for key, value in layer.values.items() if key not in names}
+    return Layer(layer.place, values, layer.text)
+
+
+@dataclass
+class Split:
+    """What became of one split.
+
+    Attributes:
+        videos: In its shards.
+        captions: Of these videos.
+        missing: Ids whose video is not in the source.
+        unreadable: Videos that are there and cannot be used.
+        shards: How many.
+        short: Id -> frames, where there are fewer than the dataset's N candidates.
+    """
+
+    videos: int = 0
+    captions: int = 0
+    missing: list[str] = field(default_factory=list)
+    unreadable: int = 0
+    shards: int = 0
+    short: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class Joined:
+    """What `join` did.
+
+    Attributes:
+        dataset, protocol: Of the annotations.
+        recipe: How the frames were made.
+        splits: By name.
+        errors: Class of fault -> videos that have it.
+        notes: What the reader counted, such as captions that were empty.
+        differences: Where splits have other sizes than published.
+        seconds: How long it took.
+        interrupted: The user ended it before everything was done.
+    """
+
+    dataset: str
+    protocol: str
+    recipe: dict[str, Any]
+    splits: dict[str, Split]
+    errors: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, int] = field(default_factory=dict)
+    differences: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def failed(self) -> int:
+        """Videos that are there and cannot be used."""
+        return sum(split.unreadable for split in self.splits.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``dataset.json`` holds it and ``--json`` prints it."""
+        return {
+            "dataset": self.dataset,
+            "protocol": self.protocol,
+            "recipe": self.recipe,
+            "splits": {
+                name: {
+                    "videos": split.videos,
+                    "captions": split.captions,
+                    "missing": len(split.missing),
+                    "unreadable": split.unreadable,
+                    "shards": split.shards,
+                }
+                for name, split in self.splits.items()
+            },
+            "missing": {name: split.missing for name, split in self.splits.items()},
+            "short": {name: split.short for name, split in self.splits.items()},
+            "notes": self.notes,
+            "differences": self.differences,
+        }
+
+
+def join(
+    source: str | Path,
+    out: str | Path,
+    annotations: str | Path | None,
+    config: JoinConfig,
+    *,
+    retry_failed: bool = False,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    asked_to_stop: Callable[[], None] | None = None,
+) -> Joined:
+    """Makes the shards of a dataset.
+
+    Args:
+        source: A folder of videos, of shards, or of folders of pictures.
+        out: The folder; each split gets one below it, and ``dataset.json`` says what is there.
+        annotations: The folder of the annotation files; None: they are in ``source``.
+        config: All settings.
+        retry_failed, overwrite, progress, asked_to_stop: As for `vidsampler.extract.extract`.
+
+    Raises:
+        InputError: The annotations or the source are damaged or missing, two videos fit one id, or
+            no video of a split is there.
+        UsageError: No such split, or ``out`` is not free.
+        VidsamplerError: ``out`` cannot be written; what is committed stays.
+        KeyboardInterrupt: A second Ctrl-C.
+    """
+    import time
+
+    from vidsampler import datasets
+    from vidsampler.files import to_json_bytes, write_file
+    from vidsampler.shard import find_any_source, packed
+    from vidsampler.shards.run import run
+    from vidsampler.video.container import usable_cpus
+
+    clock = time.perf_counter()
+    out = Path(out)
+    read = datasets.read(config.dataset, annotations or source, config.settings)
+    names = _splits(read, config.splits)
+    found = find_any_source(source, leave_out=out)
+    records = [record for name in names for record in read.splits[name]]
+    matched = datasets.match_videos(records, {name: name for name in found.origins}).found
+    for name in names:
+        if not any(record.video in matched for record in read.splits[name]):
+            first = read.splits[name][0].video
+            raise InputError(
+                f"{source}: none of the {len(read.splits[name]):,} videos of split {name} is "
+                f"there; the first is {first}",
+                hint="SOURCE must hold the videos under the names of the annotations",
+                code="missing",
+            )
+    recipe = config.recipe.to_json() if found.kind == "videos" else packed(found, config.pack)
+    result = Joined(
+        read.dataset,
+        read.protocol,
+        recipe,
+        {},
+        notes=dict(read.notes),
+        differences=list(datasets.differences(read, config.settings)),
+    )
+    finished = 0
+
+    def advance(done: int, of: int) -> None:
+        nonlocal finished
+        finished += 1
+        if progress is not None:
+            progress(finished, len(matched))
+
+    for name in names:
+        report = run(
+            _open_split(out / name, name, read.splits[name], config, recipe, overwrite=overwrite),
+            [record.video for record in read.splits[name] if record.video in matched],
+            _FUNCTIONS[found.kind],
+            _Worker(found, config, read.splits[name], matched),
+            out=out / name,
+            config=config.to_plain(),
+            workers=config.pack.workers or usable_cpus(),
+            timeout=config.pack.timeout,
+            retry_failed=retry_failed,
+            progress=advance,
+            asked_to_stop=asked_to_stop,
+        )
+        result.splits[name] = _account(out / name, read.splits[name], matched, report, config)
+        for kind, count in report.errors.items():
+            result.errors[kind] = result.errors.get(kind, 0) + count
+        if report.interrupted:
+            result.interrupted = True
+            break
+    else:
+        write_file(out / DATASET, to_json_bytes(result.to_json()))
+    result.seconds = time.perf_counter() - clock
+    return result
+
+
+_FUNCTIONS = {
+    "videos": "vidsampler.extraction.video:store_video",
+    "shards": "vidsampler.packing.samples:store_sample",
+    "folders": "vidsampler.packing.samples:store_folder",
+}
+
+
+def _splits(read: Annotations, wanted: Sequence[str]) -> list[str]:
+    for name in wanted:
+        try:
+            read.split(name)
+        except InputError as error:
+            raise UsageError(error.message) from error
+    names = [name for name in read.splits if not wanted or name in wanted]
+    return [name for name in names if read.splits[name]]
+
+
+def _open_split(
+    folder: Path,
+    name: str,
+    records: Sequence[Record],
+    config: JoinConfig,
+    recipe: dict[str, Any],
+    *,
+    overwrite: bool,
+) -> ShardJob:
+    from vidsampler.files import to_json_bytes
+    from vidsampler.shards.job import OutputFolder, ShardJob
+    from vidsampler.shards.manifest import FORMAT
+
+    said = [[each.video, each.captions, each.start, each.end] for each in records]
+    header = {
+        "format": FORMAT,
+        "layout": "shards",
+        "dataset": config.dataset,
+        "split": name,
+        # Other captions are other shards.
+        "annotations": hashlib.sha256(to_json_bytes(said)).hexdigest()[:16],
+        "recipe": recipe,
+        "per_shard": config.pack.per_shard,
+    }
+    return ShardJob(OutputFolder(folder, header, overwrite), recipe, config.pack.per_shard)
+
+
+class _Worker:
+    """Makes the work of an item, whose source is a video's id."""
+
+    def __init__(
+        self,
+        found: Source,
+        config: JoinConfig,
+        records: Sequence[Record],
+        matched: Mapping[str, str],
+    ) -> None:
+        self._found = found
+        self._config = config
+        self._records = {record.video: record for record in records}
+        self._matched = matched
+
+    def __call__(self, item: Item, spool: Path) -> Work:
+        from vidsampler.extraction.video import VideoTask
+        from vidsampler.packing.samples import SampleTask
+        from vidsampler.shards.build import Work
+
+        record = self._records.get(item.source)
+        name = self._matched.get(item.source)
+        if record is None or name is None:
+            return Work(None, problem=("missing", f"{item.source}: the video is gone"))
+        facts: dict[str, Any] = {"video": record.video, "captions": list(record.captions)}
+        if record.start is not None or record.end is not None:
+            facts["window"] = [record.start, record.end]
+        key, origin = self._found.origins[name]
+        pack = self._config.pack
+        if self._found.kind == "videos":
+            video = VideoTask(
+                item.key,
+                name,
+                origin,
+                self._config.recipe,
+                spool,
+                timeout=pack.timeout,
+                facts=facts,
+                start=record.start,
+                end=record.end,
+            )
+            return Work(video, spool, float(origin.stat().st_size) if origin.exists() else 0.0)
+        sample = SampleTask(
+            item.key,
+            name,
+            origin,
+            spool,
+            pack.frames,
+            pack.positions,
+            facts=facts,
+            start=record.start,
+            end=record.end,
+            rate=self._config.rate,
+            found=key,
+        )
+        return Work(sample, spool)
+
+
+def _account(
+    folder: Path,
+    records: Sequence[Record],
+    matched: Mapping[str, str],
+    report: Report,
+    config: JoinConfig,
+) -> Split:
+    """Counts what a split's shards hold."""
+    from vidsampler.shards import Reader
+
+    split = Split(
+        missing=[record.video for record in records if record.video not in matched],
+        unreadable=report.failed,
+    )
+    captions = {record.video: len(record.captions) for record in records}
+    with Reader(folder) as reader:
+        split.shards = sum(bool(manifest.entries) for manifest in reader.manifests)
+        for manifest in reader.manifests:
+            for entry in manifest.entries:
+                split.videos += 1
+                split.captions += captions.get(entry.source, 0)
+                if 0 < entry.frames < config.settings.frames:
+                    split.short[entry.source] = entry.frames
+    return split
