@@ -76,7 +76,7 @@ def test_a_real_model_on_real_clips(real: Backbone, test_data: Path) -> None:
     for name in captions:
         with Video(test_data / "clips" / name) as video:
             numbers = uniform_positions(video.index.frames, 8)
-            found = {frame.number: frame.rgb for frame in video.frames(numbers)}
+            found = {frame.number: frame.rgb for frame in video.frames(numbers, size)}
         small = []
         for number in numbers.tolist():
             image = Image.fromarray(found[number])

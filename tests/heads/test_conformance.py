@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.heads.batches import FRAMES, WIDTH, Batch, batch, make
 from tests.heads.reference import scramble
@@ -115,6 +119,30 @@ def test_blocks_change_no_score(name: str, block: int) -> None:
     head, inputs = make(name), batch(texts=7, videos=8)
     expected = head.similarity(*inputs)
     torch.testing.assert_close(head.similarity(*inputs, block=block), expected, rtol=0, atol=1e-5)
+
+
+class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Remembers how many numbers the largest tensor held that was made."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for each in out if isinstance(out, tuple | list) else (out,):
+            # A view or an expanded tensor takes no memory of its own.
+            if isinstance(each, Tensor):
+                self.numbers = max(self.numbers, each.untyped_storage().nbytes() // 4)
+        return out
+
+
+@every_head
+def test_memory_does_not_grow_with_texts_times_videos(name: str) -> None:
+    head, (texts, frames, keep) = make(name), batch(texts=128, videos=128)
+    with torch.inference_mode(), Largest() as largest:  # type: ignore[no-untyped-call]
+        head.similarity(texts, frames, keep, block=4)
+    # The frames, their hidden layer four times as wide, or a block of points for each text.
+    assert largest.numbers <= 4 * 128 * FRAMES * WIDTH
+    assert largest.numbers < 128 * 128 * WIDTH / 4
 
 
 @every_head

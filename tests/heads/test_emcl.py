@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,15 @@ class Meeting:
         return added
 
 
+def run_together(jobs: list[Callable[[], None]]) -> None:
+    """Each in a thread of its own."""
+    threads = [threading.Thread(target=job) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
 def test_rows_on_two_ranks_are_one_em() -> None:
     x, m, b = torch.randn(10, 20), torch.linspace(-1, 1, 4), torch.randn(4, 20)
     whole_m, whole_z = em_channels(x, m, iterations=9)
@@ -104,16 +114,33 @@ def test_rows_on_two_ranks_are_one_em() -> None:
         part_b = em_rows(rows, b, iterations=9, reduce=meeting)
         found[number] = (part_m, part_z, mean_over_rows(part_m, meeting), part_b)
 
-    threads = [threading.Thread(target=rank, args=each) for each in ((0, x[:3]), (1, x[3:]))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_together([lambda: rank(0, x[:3]), lambda: rank(1, x[3:])])
     torch.testing.assert_close(torch.cat([found[0][0], found[1][0]]), whole_m, rtol=0, atol=1e-5)
     for number in (0, 1):
         torch.testing.assert_close(found[number][1], whole_z, rtol=0, atol=1e-5)
         torch.testing.assert_close(found[number][2], whole_m.mean(0), rtol=0, atol=1e-5)
         torch.testing.assert_close(found[number][3], whole_b, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["emcl", "emcl-features"])
+def test_ranks_with_half_of_the_texts_each_train_as_one(name: str) -> None:
+    whole, inputs = make(name, SMALL).train(), batch()
+    expected = whole.training_terms(*inputs).similarity_TV
+    meeting, found = Meeting(), {}
+
+    heads = [make(name, SMALL).train() for _ in range(2)]
+
+    def rank(number: int, rows: slice) -> None:
+        head, (texts, frames, keep) = heads[number], inputs
+        assert isinstance(head, Emcl | EmclFeatures)
+        terms = head.training_terms(texts[rows], frames, keep, reduce=meeting)
+        found[number] = (terms.similarity_TV, head.bases)
+
+    run_together([lambda: rank(0, slice(0, 2)), lambda: rank(1, slice(2, 4))])
+    got = torch.cat([found[0][0], found[1][0]])
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
+    for number in (0, 1):
+        torch.testing.assert_close(found[number][1], whole.state_dict()["bases"])
 
 
 def test_over_ranks_leaves_its_argument_alone(tmp_path: Path) -> None:

@@ -87,6 +87,13 @@ def test_mlp_score(temperature: float) -> None:
         np.testing.assert_allclose(vectors[v], ref.unit(expected @ f), atol=1e-5)
 
 
+@pytest.mark.parametrize("shift", [1e3, -1e3])
+def test_masked_softmax_of_scores_far_from_0(shift: float) -> None:
+    weights = masked_softmax(torch.tensor([0.0, 1.0, 5.0]) + shift, torch.tensor([1.0, 1.0, 0.0]))
+    e = np.exp(1)
+    np.testing.assert_allclose(weights, [1 / (1 + e), e / (1 + e), 0], rtol=1e-4)
+
+
 def test_mlp_score_has_the_published_number_of_parameters() -> None:
     assert sum(p.numel() for p in make("mlp", width=512).parameters()) == 1_050_625
 

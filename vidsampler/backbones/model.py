@@ -23,7 +23,7 @@ from vidsampler.errors import UsageError, unknown
 
 # Parameters by what they are, in CLIP, in timm's towers (trunk) and in Hugging Face's text models.
 _GROUPS = {
-    "patch_conv": r"visual\.(conv1|trunk\.(patch_embed|conv_stem))\..*",
+    "patch_conv": r"visual\.(conv1|trunk\.(patch_embed|conv_stem|stem))\..*",
     "embeddings": r"(visual\.)?(class_embedding|positional_embedding)|text\.(cls_emb|"
     r"positional_embedding|transformer\.embeddings\.(position|token_type)_embeddings\..*)|"
     r"visual\.trunk\.(cls_token|pos_embed)",

@@ -69,7 +69,7 @@ class Head(nn.Module):
             frames_VFD: (V, F, D) frame features, not normalised.
             keep_VF: (V, F) 1 for kept frames, 0 for all other slots.
             text_ids_T: (T,) integers that name the texts wherever they stand; heads that draw
-                noise key it by them. None: the position.
+                noise key it by them, so identical captions should share one. None: the position.
             block: query-dependent heads work on `block` texts x `block` videos at a time. It
                 bounds the memory and does not change scores beyond rounding.
 
@@ -179,9 +179,7 @@ class PairHead(Head):
         with full_precision(frames_VFD):
             frames_VFD, keep_VF = checked_frames(frames_VFD, keep_VF)
             texts_TD = checked_texts(texts_TD, frames_VFD)
-            frames_VFD = torch.cat(
-                [self.prepare(frames_VFD[c], keep_VF[c]) for c in blocks(len(frames_VFD), block)]
-            )
+            frames_VFD = self.prepare(frames_VFD, keep_VF)
             rows = []
             for r in blocks(len(texts_TD), block):
                 ids = None if text_ids_T is None else text_ids_T[r]

@@ -145,9 +145,7 @@ class Emcl(Head):
         with full_precision(frames_VFD):
             frames_VFD, keep_VF = checked_frames(frames_VFD, keep_VF)
             texts_TD = checked_texts(texts_TD, frames_VFD)
-            frames_VFD = torch.cat(
-                [self.encoder(frames_VFD[c], keep_VF[c]) for c in blocks(len(frames_VFD), 256)]
-            )
+            frames_VFD = self.encoder.whole_gallery(frames_VFD, keep_VF)
             scores = []
             for r in blocks(len(texts_TD), block):
                 pooled_TVD = self._pool(texts_TD[r], frames_VFD, keep_VF)

@@ -61,8 +61,7 @@ class EmclFeatures(PairHead):
 
     def prepare(self, frames_VFD: Tensor, keep_VF: Tensor) -> Tensor:
         """(V, F, D) frames that know of each other."""
-        out: Tensor = self.encoder(frames_VFD, keep_VF)
-        return out
+        return self.encoder.whole_gallery(frames_VFD, keep_VF)
 
     def pair_scores(self, texts_TD: Tensor, frames_VFD: Tensor, keep_VF: Tensor) -> Tensor:
         """See `PairHead.pair_scores`."""

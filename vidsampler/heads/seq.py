@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vidsampler.errors import ConfigError, UsageError
-from vidsampler.heads.base import VectorHead, kept, masked_mean
+from vidsampler.heads.base import VectorHead, blocks, kept, masked_mean
 from vidsampler.heads.block import FrameBlock
 
 
@@ -80,6 +80,10 @@ class SequenceEncoder(nn.Module):
         for block in self.resblocks:
             x_VFD = block(x_VFD, skip_VF)
         return frames_VFD + x_VFD
+
+    def whole_gallery(self, frames_VFD: Tensor, keep_VF: Tensor) -> Tensor:
+        """The same, a few hundred videos at a time, so that memory stays bounded."""
+        return torch.cat([self(frames_VFD[v], keep_VF[v]) for v in blocks(len(frames_VFD), 256)])
 
 
 class Sequence(VectorHead):

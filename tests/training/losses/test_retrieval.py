@@ -92,6 +92,16 @@ def test_two_ranks_with_half_each_have_the_loss_and_gradient_of_one() -> None:
         torch.testing.assert_close(got, wanted, rtol=1e-5, atol=1e-7)
 
 
+def test_texts_and_videos_may_be_split_differently() -> None:
+    # Three texts of each of two videos; this rank has 4 texts and 1 video.
+    s, p = similarity(6, 2), positives(torch.arange(6) % 2, torch.arange(2))
+    rows = -(5 * s).log_softmax(1)[p].numpy()
+    columns = -((5 * s).log_softmax(0) * p).sum(0).numpy() / 3
+    for t, v in ((slice(0, 4), slice(0, 1)), (slice(4, 6), slice(1, 2))):
+        expected = (rows[t].mean() + columns[v].mean()) / 2
+        assert retrieval_loss(s, 5.0, p, rows=t, columns=v).item() == pytest.approx(expected)
+
+
 def test_support_loss_is_a_weighted_retrieval_loss() -> None:
     s, p = similarity(4, 4), torch.eye(4, dtype=torch.bool)
     plain = retrieval_loss(s, 9.0).item()
