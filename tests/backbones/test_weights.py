@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -15,6 +16,7 @@ from torch import nn
 from tests.backbones.trying import TINY, refuses, variant
 from vidsampler.backbones.config import BackboneConfig
 from vidsampler.backbones.model import Backbone, load_backbone
+from vidsampler.backbones.weights import _openai_digests
 from vidsampler.errors import UsageError
 
 
@@ -52,10 +54,20 @@ class _OpenAIArchive(nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
-def test_an_archive_of_openais_needs_quick_gelu(tiny: Backbone, tmp_path: Path) -> None:
+def test_an_archive_of_openais_needs_quick_gelu(
+    tiny: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     archive = _OpenAIArchive({k: v.clone() for k, v in tiny.clip.state_dict().items()})
     path = tmp_path / "ViT.pt"
     torch.jit.script(archive).save(str(path))  # type: ignore[no-untyped-call]
+    error = refuses(UsageError, "tiny", str(path))
+    assert "a TorchScript archive that OpenAI did not publish" in error.message
+    published = _openai_digests()
+    # ViT-B-32.pt, as its address says.
+    assert "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af" in published
+    assert len(published) == 9
+    own = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setattr("vidsampler.backbones.weights._openai_digests", lambda: {own})
     assert load_backbone(BackboneConfig("tiny", str(path), seed=3)).fingerprint() == (
         tiny.fingerprint()
     )

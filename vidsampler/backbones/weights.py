@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import warnings
 import zipfile
@@ -115,10 +116,12 @@ def read_weights(path: Path) -> tuple[State, bool]:
             content: Any = load_file(path)
         elif _is_torchscript(path):
             content = _read_torchscript(path)
-            from_openai = any(key in content for key in _OPENAI_EXTRAS)
+            from_openai = True
             content = {key: value for key, value in content.items() if key not in _OPENAI_EXTRAS}
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except UsageError:
+        raise
     except pickle.UnpicklingError as error:
         raise UsageError(
             f"{path} holds pickled objects besides tensors, and is not opened: they could run code",
@@ -137,12 +140,37 @@ def read_weights(path: Path) -> tuple[State, bool]:
 
 
 def _read_torchscript(path: Path) -> State:
-    """The tensors of a TorchScript archive; none of its programs is run."""
+    """The tensors of one of OpenAI's archives.
+
+    Loading TorchScript can run what is written in it, so only the published files are opened.
+
+    Raises:
+        UsageError: It is another archive.
+    """
+    if _sha256(path) not in _openai_digests():
+        raise UsageError(
+            f"{path} is a TorchScript archive that OpenAI did not publish, and is not opened: it "
+            "could run code",
+            hint="save its state_dict alone, best as safetensors",
+        )
     with warnings.catch_warnings():
-        # It is deprecated for running models; OpenAI's files can be read in no other way.
+        # torch.jit is deprecated for running models; these files can be read in no other way.
         warnings.simplefilter("ignore", FutureWarning)
         archive: nn.Module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
     return archive.state_dict()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _openai_digests() -> set[str]:
+    """sha256 of the archives that OpenAI published: a part of their addresses."""
+    import open_clip
+
+    urls = [open_clip.get_pretrained_url(*each) for each in open_clip.list_pretrained()]
+    return {url.split("/")[-2] for url in urls if "openaipublic" in url}
 
 
 def _is_torchscript(path: Path) -> bool:
