@@ -67,6 +67,10 @@ class DeadlineError(InputError):
     exit_code = 1
 
 
+_MOST_LISTED = 40
+"""A message lists no more names than this: open_clip alone has some 130 models."""
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """The message for a name that is not known, with the nearest one that is.
 
@@ -85,7 +89,9 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name.casefold(), folded, n=1)
     if near:
         message += f"; did you mean {folded[near[0]]!r}?"
-    if names:
+    if len(names) > _MOST_LISTED:
+        message += f" ({len(names)} are known)"
+    elif names:
         message += f" (one of: {', '.join(names)})"
     else:
         message += " (none is registered yet)"

@@ -59,8 +59,54 @@ _REGISTRY: dict[str, dict[str, Entry]] = {
             "the middles of K equal segments of the video",
         ),
     },
-    "heads": {},
-    "backbones": {},
+    "heads": {
+        "emcl": Entry(
+            "vidsampler.heads.emcl:Emcl",
+            "EM over the whole gallery (EMCL-Net); transductive",
+        ),
+        "emcl-features": Entry(
+            "vidsampler.heads.emcl_features:EmclFeatures",
+            "EM bases learned in the feature space, fixed afterwards",
+        ),
+        "mean": Entry(
+            "vidsampler.heads.mean:Mean",
+            "the mean of the frames (CLIP4Clip)",
+        ),
+        "mlp": Entry(
+            "vidsampler.heads.mlp:MLPScore",
+            "frames weighted by an MLP's scores (AdaCLIP)",
+        ),
+        "qscore": Entry(
+            "vidsampler.heads.qscore:QueryScore",
+            "frames weighted by their fit to the query",
+        ),
+        "seq": Entry(
+            "vidsampler.heads.seq:Sequence",
+            "a transformer over the frames, then the mean",
+        ),
+        "seqlstm": Entry(
+            "vidsampler.heads.seqlstm:SequenceLSTM",
+            "an LSTM over the frames, then the mean",
+        ),
+        "tmass": Entry(
+            "vidsampler.heads.tmass:TMass",
+            "the text as a ball, on pooling by the text (T-MASS)",
+        ),
+        "transformer": Entry(
+            "vidsampler.heads.transformer:TransformerScore",
+            "frames scored after they saw each other",
+        ),
+        "xpool": Entry(
+            "vidsampler.heads.xpool:XPool",
+            "the text pools the frames (X-Pool)",
+        ),
+    },
+    "backbones": {
+        "tiny": Entry(
+            "vidsampler.backbones.config:TINY",
+            "a small seeded CLIP, untrained: for tests and trials",
+        ),
+    },
     "methods": {},
     "datasets": {
         "activitynet": Entry(

@@ -1,1 +1,5 @@
+<<<<<<< HEAD
 """Training: losses, and what runs them."""
+=======
+"""Training: losses and what belongs to them."""
+>>>>>>> heads

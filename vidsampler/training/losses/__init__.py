@@ -1,1 +1,1 @@
-"""Losses, one a file."""
+"""Losses, one a file. Each has its source in the docstring."""

@@ -1,0 +1,1 @@
+"""Backbones: image-text models that turn frames and captions into features."""

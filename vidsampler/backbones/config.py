@@ -1,0 +1,56 @@
+"""Settings of a backbone, and the backbones of our own. No torch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from vidsampler.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Which image-text model, with which weights.
+
+    Attributes:
+        name: an open_clip model, a registered backbone, the path of an open_clip model config
+            (json, or a folder with one), or `hf-hub:ORG/NAME` (`--backbone`).
+        pretrained: a tag of the model, a weights file, a hub id `ORG/NAME`, `none` (random
+            weights from `seed`) or `auto`: the weights beside the config, OpenAI's if the model
+            has them, or else its only tag (`--pretrained`).
+        precision: `fp32`, or `bf16`: autocast over fp32 weights.
+        words: L, token ids of a caption with its start and end; the rest is cut off. 32 for short
+            captions, 64 for paragraphs.
+        seed: of random weights.
+    """
+
+    name: str = "ViT-B-32-quickgelu"
+    pretrained: str = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    words: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("fp32", "bf16"):
+            raise ConfigError(f"precision must be fp32 or bf16, not {self.precision!r}")
+        if self.words < 2:
+            raise ConfigError(
+                f"words must be at least 2 (a caption's start and end), not {self.words}"
+            )
+        if self.seed < 0:
+            raise ConfigError(f"seed must be at least 0, not {self.seed}")
+
+
+class OwnBackbone(NamedTuple):
+    """A backbone that is registered here.
+
+    Attributes:
+        file: its open_clip model config, below the folder of shipped configs.
+        pretrained: what `auto` means for it.
+    """
+
+    file: str
+    pretrained: str
+
+
+TINY = OwnBackbone("backbones/tiny.json", "none")

@@ -1,0 +1,1 @@
+"""Heads: from frame features, and perhaps a text, to similarity."""
