@@ -46,16 +46,25 @@ _vidsampler() {
             else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
         shard)
             case "$before" in
+                --dataset) return ;;
+                --annotations) COMPREPLY+=($(compgen -d -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --splits) return ;;
+                --rate) return ;;
                 --per-shard) return ;;
                 --shards) return ;;
                 --frames) return ;;
+                --fps) return ;;
                 --positions) return ;;
+                --size) return ;;
+                --quality) return ;;
+                --store) return ;;
+                --crf) return ;;
                 --workers) return ;;
                 --timeout) return ;;
                 --config) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
                 --set) return ;;
             esac
-            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--per-shard\n--shards\n--frames\n--positions\n--workers\n--timeout\n--retry-failed\n--overwrite\n--config\n--set\n--dry-run\n--json\n--debug\n-h\n--help' -- "$word"))
+            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--dataset\n--annotations\n--splits\n--rate\n--per-shard\n--shards\n--frames\n--fps\n--keyframes\n--all\n--positions\n--size\n--quality\n--store\n--crf\n--salvage\n--workers\n--timeout\n--retry-failed\n--overwrite\n--config\n--set\n--dry-run\n--json\n--debug\n-h\n--help' -- "$word"))
             else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
         list)
             if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--json\n--debug\n-h\n--help' -- "$word"))

@@ -38,7 +38,8 @@ def checkout(tmp_path: Path) -> Path:
 
 def without_times(text: str) -> str:
     """Seconds that a run took differ from run to run."""
-    return re.sub(r'("(?:decode|sample)": |^seconds +)[\d.]+', r"\1TIME", text, flags=re.M).strip()
+    text = re.sub(r'("(?:decode|sample)": )[\d.]+', r"\1TIME", text)
+    return re.sub(r"^seconds +[\d.]+$", "seconds TIME", text, flags=re.MULTILINE).strip()
 
 
 @pytest.mark.parametrize(("command", "output"), console(), ids=[c for c, _ in console()])

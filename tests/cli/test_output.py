@@ -113,7 +113,7 @@ def test_progress_in_a_pipe_is_a_line_now_and_then(
             progress.advance()
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == "2/4 videos\n"
+    assert captured.err == "2/4 videos, 0.167/s, 12 s left\n"
 
 
 def test_one_item_needs_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:

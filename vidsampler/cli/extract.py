@@ -73,7 +73,7 @@ def command(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Store frames of many videos in WebDataset shards, or in folders.
+    """Store frames of many videos in WebDataset shards.
 
     VIDEOS is a folder, walked through, or one file; OUT is a folder. Running it again does only
     what is missing. What failed is in OUT/errors.jsonl.

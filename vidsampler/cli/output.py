@@ -142,9 +142,11 @@ class Progress:
         if self._bar is not None and self._task is not None:
             rate = self._done / max(1e-9, time.monotonic() - self._begun)
             self._bar.update(self._task, advance=1, rate=f"{rate:.3g}/s")
-        elif time.monotonic() - self._said >= PLAIN_PROGRESS_SECONDS and self._done < self._total:
-            self._said = time.monotonic()
-            rate = self._done / max(1e-9, time.monotonic() - self._begun)
+            return
+        now = time.monotonic()
+        if now - self._said >= PLAIN_PROGRESS_SECONDS and self._done < self._total:
+            self._said = now
+            rate = self._done / max(1e-9, now - self._begun)
             left = (self._total - self._done) / rate
             sys.stderr.write(
                 f"{self._done}/{self._total} {self._what}, {rate:.3g}/s, {left:.0f} s left\n"

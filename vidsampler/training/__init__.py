@@ -1,5 +1,1 @@
-<<<<<<< HEAD
-"""Training: losses, and what runs them."""
-=======
-"""Training: losses and what belongs to them."""
->>>>>>> heads
+"""Training: losses, the loader, the loop."""
