@@ -12,6 +12,7 @@ from vidsampler.config import Layer, resolve, to_plain
 from vidsampler.datasets.base import Annotations, DatasetSettings, Record
 from vidsampler.datasets.load import settings_of
 from vidsampler.errors import ConfigError, InputError, UsageError
+from vidsampler.extraction.layers import one_way
 from vidsampler.extraction.settings import Recipe
 from vidsampler.packing.settings import ShardConfig
 
@@ -95,7 +96,9 @@ def join_config(
         settings,
         own.splits,
         resolve(ShardConfig, [_without(layer, _OWN) for layer in layers]),
-        resolve(Recipe, [extract, *(_part(layer, "recipe") for layer in layers), *recipe_flags]),
+        resolve(
+            Recipe, [extract, *one_way(_part(each, "recipe") for each in layers), *recipe_flags]
+        ),
         own.rate,
     )
 

@@ -59,7 +59,7 @@ def test_an_archive_of_openais_needs_quick_gelu(
 ) -> None:
     archive = _OpenAIArchive({k: v.clone() for k, v in tiny.clip.state_dict().items()})
     path = tmp_path / "ViT.pt"
-    torch.jit.script(archive).save(str(path))  # type: ignore[no-untyped-call]
+    torch.jit.script(archive).save(str(path))
     error = refuses(UsageError, "tiny", str(path))
     assert "a TorchScript archive that OpenAI did not publish" in error.message
     published = _openai_digests()

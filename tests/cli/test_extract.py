@@ -128,6 +128,10 @@ def test_flags_take_the_place_of_what_a_preset_says(tmp_path: Path) -> None:
     assert plan.code == 0
     assert "all: false" in plan.out
     assert "fps: 2" in plan.out
+    said = apart(
+        "extract", str(CLIP), "x", "--config", "all-frames", "--set", "recipe.fps=2", "--dry-run"
+    )
+    assert "choose one" not in said.err
     both = apart("extract", str(CLIP), "x", "--fps", "2", "--frames", "3", "--dry-run")
     assert both.code == 2
     assert "choose one of --frames and --fps" in both.err

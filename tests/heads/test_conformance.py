@@ -73,7 +73,7 @@ def test_gradients_reach_all_parameters_frames_and_the_mask(name: str) -> None:
     loss = retrieval_loss(terms.similarity_TV, 20.0)
     if terms.support_TV is not None:
         loss = loss + terms.support_weight * retrieval_loss(terms.support_TV, 20.0)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     for parameter_name, parameter in head.named_parameters():
         assert parameter.grad is not None, parameter_name
         assert parameter.grad.isfinite().all()
@@ -121,7 +121,7 @@ def test_blocks_change_no_score(name: str, block: int) -> None:
     torch.testing.assert_close(head.similarity(*inputs, block=block), expected, rtol=0, atol=1e-5)
 
 
-class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Largest(TorchDispatchMode):
     """Remembers how many numbers the largest tensor held that was made."""
 
     numbers = 0

@@ -162,7 +162,7 @@ def test_the_gradient_is_the_identity_exactly() -> None:
     refined, _ = head._refine(rows, lambda total: total)
     assert not torch.equal(refined, rows)
     upstream = torch.randn(9, WIDTH)
-    refined.backward(upstream)  # type: ignore[no-untyped-call]
+    refined.backward(upstream)
     assert rows.grad is not None
     assert torch.equal(rows.grad, upstream)
 

@@ -125,7 +125,7 @@ def test_nothing_of_the_support_loss_is_detached() -> None:
     terms = head.training_terms(texts, frames, keep)
     assert terms.support_TV is not None
     # Row 0 alone: the direction towards video 0 holds all texts of the batch.
-    terms.support_TV[0].sum().backward()  # type: ignore[no-untyped-call]
+    terms.support_TV[0].sum().backward()
     assert texts.grad is not None
     assert (texts.grad.abs().amax(1) > 0).all()
 

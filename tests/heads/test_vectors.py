@@ -34,7 +34,7 @@ def test_mean_gradient_with_respect_to_the_mask_by_hand() -> None:
     frames = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
     keep = torch.tensor([[1.0, 0.0]], requires_grad=True)
     head = make("mean", width=2)
-    head.similarity(torch.tensor([[0.0, 1.0]]), frames, keep).sum().backward()  # type: ignore[no-untyped-call]
+    head.similarity(torch.tensor([[0.0, 1.0]]), frames, keep).sum().backward()
     # v = (m0, m1) / |(m0, m1)|, and the score is its second part: the slope at (1, 0) is (0, 1).
     assert keep.grad is not None
     np.testing.assert_allclose(keep.grad.numpy(), [[0.0, 1.0]], atol=1e-6)
@@ -44,7 +44,7 @@ def test_masked_softmax_is_the_formula_and_so_is_its_gradient() -> None:
     scores = torch.tensor([0.3, -1.0, 2.0, 0.5], dtype=torch.float64, requires_grad=True)
     keep = torch.tensor([1.0, 0.0, 1.0, 0.0], dtype=torch.float64, requires_grad=True)
     values = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
-    (masked_softmax(scores, keep) * values).sum().backward()  # type: ignore[no-untyped-call]
+    (masked_softmax(scores, keep) * values).sum().backward()
     e, v = np.exp(ref.numbers(scores)), ref.numbers(values)
     total = e[0] + e[2]
     mean = (e[0] * v[0] + e[2] * v[2]) / total
@@ -61,7 +61,7 @@ def test_masked_softmax_with_a_far_score_in_a_skipped_slot(skipped: float) -> No
     keep = torch.tensor([1.0, 0.0, 1.0], requires_grad=True)
     weights = masked_softmax(scores, keep)
     assert weights.tolist() == [0.5, 0.0, 0.5]
-    weights[0].backward()  # type: ignore[no-untyped-call]
+    weights[0].backward()
     assert scores.grad is not None
     assert keep.grad is not None
     assert scores.grad.isfinite().all()

@@ -156,7 +156,7 @@ def _read_torchscript(path: Path) -> State:
     with warnings.catch_warnings():
         # torch.jit is deprecated for running models; these files can be read in no other way.
         warnings.simplefilter("ignore", FutureWarning)
-        archive: nn.Module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
+        archive: nn.Module = torch.jit.load(path, map_location="cpu")
     return archive.state_dict()
 
 

@@ -14,6 +14,7 @@ from vidsampler.cli.options import Debug, Json, Value, output_of
 from vidsampler.cli.output import Output, Progress
 from vidsampler.config import file_layer, flag_layer, resolve, set_layer, to_plain
 from vidsampler.extract import extract, find_videos
+from vidsampler.extraction.layers import one_way
 from vidsampler.extraction.settings import ExtractConfig
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def command(
     out = output_of(context)
     layers = [file_layer(config, NAME)] if config is not None else []
     layers += [set_layer(assignment) for assignment in settings or ()]
+    layers = one_way(layers, "recipe")
     layers += recipes.recipe_layers(
         frames=frames,
         fps=fps,

@@ -8,7 +8,7 @@ import typer
 
 from vidsampler.cli.options import Value
 from vidsampler.config import Layer, flag_layer
-from vidsampler.extraction.settings import WHICH
+from vidsampler.extraction.layers import unsaid
 
 Frames = Annotated[
     Value, typer.Option("--frames", metavar="N", help="N frames, evenly spread [default: 16].")
@@ -92,13 +92,9 @@ def recipe_layers(
         flag_layer("--keyframes", "keyframes", True if keyframes else None, section),
         flag_layer("--all", "all", True if everything else None, section),
     ]
-    layers = []
-    if any(layer.values for layer in which):
-        # One of them takes the place of whatever a file says in another way.
-        neutral = {name: False if name in ("keyframes", "all") else None for name in WHICH}
-        layers = [Layer("{key}", neutral if section is None else {section: neutral})]
     return [
-        *layers,
+        # Two of these flags at once are an error; one takes the place of what a file says.
+        *([unsaid(section)] if any(layer.values for layer in which) else []),
         *which,
         flag_layer("--positions", "positions", positions, section),
         flag_layer("--size", "size", size, section),
