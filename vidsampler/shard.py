@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vidsampler.errors import InputError, UsageError, unknown
+from vidsampler.files import unreadable_folder
 from vidsampler.packing.settings import ShardConfig
 
 if TYPE_CHECKING:
@@ -26,12 +27,14 @@ class Source:
         kind: ``shards``, or ``folders`` of pictures.
         origins: Source -> its key and the folder that the worker reads.
         recipe: How the frames were made, as far as that is known.
+        unreadable: Path below the folder -> why a folder there could not be looked into.
     """
 
     folder: Path
     kind: Literal["shards", "folders"]
     origins: Mapping[str, tuple[str | None, Path]]
     recipe: dict[str, Any]
+    unreadable: Mapping[str, InputError] = field(default_factory=dict)
 
 
 def find_source(folder: str | Path) -> Source:
@@ -53,17 +56,22 @@ def find_source(folder: str | Path) -> Source:
             recipe = reader.manifests[0].recipe
         return Source(folder, "shards", origins, recipe)
     found: dict[str, tuple[str | None, Path]] = {}
-    for parent, folders, files in os.walk(folder):
+    unreadable: dict[str, InputError] = {}
+
+    def note(error: OSError) -> None:
+        unreadable[os.path.relpath(error.filename, folder)] = unreadable_folder(error)
+
+    for parent, folders, files in os.walk(folder, onerror=note):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if any(name.lower().endswith(PICTURES) for name in files) and Path(parent) != folder:
             found[os.path.relpath(parent, folder)] = (None, Path(parent))
-    if not found:
+    if not found and not unreadable:
         raise InputError(
             f"{folder}: there are neither shards nor folders of pictures in it",
             hint="make shards of videos: vidsampler extract VIDEOS OUT",
             code="missing",
         )
-    return Source(folder, "folders", found, {})
+    return Source(folder, "folders", found, {}, unreadable)
 
 
 def shard(
@@ -98,8 +106,6 @@ def shard(
         >>> import vidsampler
         >>> vidsampler.shard("shards/", "fewer/", shards=8)      # doctest: +SKIP
     """
-    from dataclasses import fields
-
     from vidsampler.shards.job import OutputFolder, ShardJob
     from vidsampler.shards.manifest import FORMAT
     from vidsampler.shards.run import run
@@ -119,7 +125,12 @@ def shard(
     found = find_source(source)
     per_shard = config.per_shard
     if config.shards is not None:
-        per_shard = -(-len(found.origins) // config.shards)
+        per_shard = max(1, -(-len(found.origins) // config.shards))
+    if config.frames is not None and found.recipe.get("store") == "mp4":
+        raise UsageError(
+            f"{source}: its frames are in mp4 files, of which --frames cannot choose some",
+            hint="extract the videos again, with the frames that you need",
+        )
     recipe = {"from": found.kind, **found.recipe}
     if config.frames is not None:
         recipe |= {"kept": config.frames, "kept_positions": config.positions}
@@ -132,12 +143,14 @@ def shard(
             per_shard,
             keys={source: key for source, (key, _) in found.origins.items() if key is not None},
             even=True,
+            shards=config.shards,
         ),
         list(found.origins),
         f"vidsampler.packing.samples:{function}",
         _Worker(found, config),
         out=out,
         config=config,
+        not_found=found.unreadable,
         workers=config.workers or usable_cpus(),
         timeout=config.timeout,
         retry_failed=retry_failed,
