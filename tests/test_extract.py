@@ -206,3 +206,49 @@ def test_nothing_to_do_and_wrong_settings(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown setting 'frame'; did you mean 'frames'"):
         vidsampler.extract(tmp_path, tmp_path / "out", frame=3)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["plan.jsonl", "errors.jsonl", "Config.yaml", "a.json"])
+def test_folders_never_take_the_place_of_other_files(
+    videos: Path, tmp_path: Path, name: str
+) -> None:
+    copy, out = tmp_path / "videos", tmp_path / "out"
+    copy.mkdir()
+    for each in ("a", name):
+        shutil.copy(videos / "a.mp4", copy / f"{each}.mp4")
+    with pytest.raises(UsageError, match=rf"{name}.*belongs to"):
+        vidsampler.extract(copy, out, frames=1, layout="folders")
+    assert os.listdir(out) == []
+    assert vidsampler.extract(copy, tmp_path / "shards", frames=1).done == 2
+
+
+def test_a_name_too_long_for_a_folder_is_named_at_once(videos: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "videos"
+    copy.mkdir()
+    shutil.copy(videos / "a.mp4", copy / f"{'x' * 251}.mp4")
+    with pytest.raises(UsageError, match="its name is too long"):
+        vidsampler.extract(copy, tmp_path / "out", frames=1, layout="folders")
+
+
+def test_a_folder_that_was_deleted_is_made_again(videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    settings: dict[str, Any] = {"frames": 2, "layout": "folders"}
+    vidsampler.extract(videos / "a.mp4", out, **settings)
+    shutil.rmtree(out / "a")
+    assert vidsampler.extract(videos / "a.mp4", out, **settings).done == 1
+    assert len(os.listdir(out / "a")) == 2
+
+
+def test_a_failed_video_may_be_replaced_by_one_of_its_stem(videos: Path, tmp_path: Path) -> None:
+    copy, out = tmp_path / "videos", tmp_path / "out"
+    copy.mkdir()
+    (copy / "a.avi").write_bytes(b"")
+    settings: dict[str, Any] = {"frames": 1, "layout": "folders"}
+    assert vidsampler.extract(copy, out, **settings).failed == 1
+    (copy / "a.avi").unlink()
+    shutil.copy(videos / "a.mp4", copy / "a.mp4")
+    report = vidsampler.extract(copy, out, **settings)
+    assert (report.done, report.failed) == (1, 0)
+    (copy / "a.avi").write_bytes(b"")
+    with pytest.raises(UsageError, match=r"a\.mp4 and a\.avi would both go to the folder a/"):
+        vidsampler.extract(copy, out, **settings)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from tests.cli.running import apart
 from tests.rendering import numbered_picture, render
 from tests.test_extract import hashes, number_of
 from vidsampler.errors import InputError, UsageError
-from vidsampler.packing.samples import list_pictures
+from vidsampler.packing.samples import SampleTask, list_pictures, store_folder
 from vidsampler.shards import Reader
 
 ROOT = Path(__file__).parents[1]
@@ -199,3 +201,50 @@ def test_the_command(shards: Path, tmp_path: Path) -> None:
     assert "made with other settings" in other.json["error"]["message"]
     none = apart("shard", str(tmp_path / "none"), "x", "--json")
     assert (none.code, none.json["error"]["code"]) == (2, "missing")
+
+
+def test_as_many_shards_as_asked_for(shards: Path, tmp_path: Path) -> None:
+    report = vidsampler.shard(shards, tmp_path / "out", shards=5)
+    assert report.shards == 5
+    sizes = [len(each.entries) for each in Reader(tmp_path / "out").manifests]
+    assert sorted(sizes) == [1, 1, 1, 2, 2]
+    assert vidsampler.shard(shards, tmp_path / "out", shards=5).skipped == 7
+
+
+def test_frames_cannot_be_chosen_of_mp4_files(tmp_path: Path) -> None:
+    render(tmp_path / "a.mp4", 10)
+    vidsampler.extract(tmp_path / "a.mp4", tmp_path / "one", fps=5, store="mp4")
+    with pytest.raises(UsageError, match="--frames cannot choose"):
+        vidsampler.shard(tmp_path / "one", tmp_path / "two", frames=1)
+
+
+def test_a_folder_that_cannot_be_read_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("good", "locked"):
+        frame_folder(tmp_path / "frames" / name, range(2))
+    scandir = os.scandir
+
+    def refusing(path: str) -> Any:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr("os.scandir", refusing)  # root may read every folder
+    report = vidsampler.shard(tmp_path / "frames", tmp_path / "out")
+    assert (report.done, report.failed, report.errors) == (1, 1, {"unreadable": 1})
+    assert '"source":"locked"' in (tmp_path / "out" / "errors.jsonl").read_text()
+
+
+def test_not_all_pictures_are_in_memory_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "video1"
+    frame_folder(folder, range(1))
+    picture = (folder / "image_1.jpg").read_bytes()
+    for number in range(2, 60):
+        (folder / f"image_{number}.jpg").write_bytes(picture[:-2] + bytes(200_000) + picture[-2:])
+    tracemalloc.start()
+    stored = store_folder(SampleTask("video1", "video1", folder, tmp_path / "spool"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert stored.frames == 59
+    assert peak < 4_000_000 < (tmp_path / "spool").stat().st_size

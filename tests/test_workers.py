@@ -9,9 +9,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from vidsampler import workers
+from vidsampler.errors import VidsamplerError
 from vidsampler.workers import Answer, WorkerPool
 
 
@@ -131,3 +133,28 @@ def test_scripts_without_a_main_guard_work(tmp_path: Path) -> None:
         check=True,
     )
     assert run.stdout.split() == ["once", "42"]
+
+
+def test_an_idle_worker_that_is_killed_takes_no_task() -> None:
+    with WorkerPool("tests.tasks:act", 1) as pool:
+        pid = answers(pool, ["pid"])[0].result
+        psutil.Process(pid).kill()
+        psutil.wait_procs([psutil.Process(pid)], timeout=0.5)
+        assert answers(pool, [3])[0].result == 6
+
+
+def test_a_worker_that_dies_in_the_midst_of_its_answer() -> None:
+    with WorkerPool("tests.tasks:act", 1) as pool:
+        found = answers(pool, ["half an answer", 3])
+    error = found[0].error
+    assert error is not None
+    assert error.code == "crashed"
+    assert found[1].result == 6
+
+
+def test_workers_that_cannot_start_are_no_fault_of_the_task() -> None:
+    with (
+        WorkerPool("tests.nowhere:act", 1) as pool,
+        pytest.raises(VidsamplerError, match="could not start: it ended with exit code 1"),
+    ):
+        answers(pool, [1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,10 @@ VIDEO_SUFFIXES = frozenset(
 )
 
 
+TEMPORARY = ".tmp-"
+"""How the names of files and folders begin that are in the making."""
+
+
 @dataclass(frozen=True)
 class Found:
     """What a walk came to: a video, or a folder that cannot be read.
@@ -60,8 +64,7 @@ def walk_videos(folder: str | Path, leave_out: Path | None = None) -> Iterator[F
     unreadable: list[Found] = []
 
     def note(error: OSError) -> None:
-        message = f"{error.filename}: the folder cannot be read: {error.strerror}"
-        unreadable.append(Found(str(error.filename), InputError(message, code="unreadable")))
+        unreadable.append(Found(str(error.filename), unreadable_folder(error)))
 
     barred = None if leave_out is None else os.path.realpath(leave_out)
     for parent, folders, files in os.walk(folder, onerror=note):
@@ -74,6 +77,12 @@ def walk_videos(folder: str | Path, leave_out: Path | None = None) -> Iterator[F
             if is_video_name(name):
                 yield Found(os.path.join(parent, name))
     yield from unreadable
+
+
+def unreadable_folder(error: OSError) -> InputError:
+    """The error of a walk that came to a folder it cannot look into."""
+    message = f"{error.filename}: the folder cannot be read: {error.strerror}"
+    return InputError(message, code="unreadable")
 
 
 def is_video_name(name: str) -> bool:
@@ -106,10 +115,10 @@ def write_file(path: Path, data: bytes, *, durable: bool = False) -> None:
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[tuple[int, str]]:
     """A new file beside ``path``, deleted at the end unless it was renamed: (descriptor, name)."""
-    handle, temporary = tempfile.mkstemp(prefix=".", suffix=path.suffix, dir=path.parent)
+    temporary = str(path.parent / f"{TEMPORARY}{secrets.token_hex(8)}{path.suffix}")
+    # Not by mkstemp, which lets nobody else read: the file is as any other that the user makes.
+    handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     try:
-        # mkstemp lets nobody else read; the file is as any other that the user makes.
-        os.fchmod(handle, 0o666 & ~_umask())
         yield handle, temporary
     finally:
         with contextlib.suppress(FileNotFoundError):
@@ -145,9 +154,3 @@ def sync_folder(folder: Path) -> None:
 def to_json_bytes(data: Any) -> bytes:
     """Compact JSON in ASCII, the same bytes for the same data, with a line end."""
     return (json.dumps(data, separators=(",", ":"), allow_nan=False) + "\n").encode("ascii")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

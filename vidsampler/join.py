@@ -273,6 +273,8 @@ def join(
             _Worker(found, config, read.splits[name], matched),
             out=out / name,
             config=config.to_plain(),
+            # Once, not for each split.
+            not_found=found.unreadable if name == names[0] else None,
             workers=config.pack.workers or usable_cpus(),
             timeout=config.pack.timeout,
             retry_failed=retry_failed,
@@ -331,8 +333,11 @@ def _open_split(
         "annotations": hashlib.sha256(to_json_bytes(said)).hexdigest()[:16],
         "recipe": recipe,
         "per_shard": config.pack.per_shard,
+        "shards": config.pack.shards,
     }
-    return ShardJob(OutputFolder(folder, header, overwrite), recipe, config.pack.per_shard)
+    output = OutputFolder(folder, header, overwrite)
+    pack = config.pack
+    return ShardJob(output, recipe, pack.per_shard, even=True, shards=pack.shards)
 
 
 class _Worker:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vidsampler.errors import InputError, UsageError, unknown
+from vidsampler.files import unreadable_folder
 from vidsampler.packing.settings import ShardConfig
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ class Source:
         origins: Path below the folder of videos -> its key, if it has one, and the file or folder
             that the worker reads.
         recipe: How the frames were made, as far as that is known.
+        unreadable: Path below the folder -> why a folder there could not be looked into.
     """
 
     folder: Path
     kind: Literal["shards", "folders", "videos"]
     origins: Mapping[str, tuple[str | None, Path]]
     recipe: dict[str, Any]
+    unreadable: Mapping[str, InputError] = field(default_factory=dict)
 
 
 def find_source(folder: str | Path) -> Source:
@@ -56,7 +59,7 @@ def find_any_source(folder: str | Path, leave_out: Path | None = None) -> Source
     """Looks what a folder holds: shards, videos, or folders of pictures.
 
     Raises:
-        InputError: None of them, damaged shards, or a folder that cannot be read.
+        InputError: None of them, or damaged shards.
     """
     from vidsampler.extract import find_videos
 
@@ -72,9 +75,8 @@ def find_any_source(folder: str | Path, leave_out: Path | None = None) -> Source
             f"{folder}: there are neither shards nor videos nor folders of pictures in it",
             code="missing",
         ) from None
-    for error in videos.unreadable.values():
-        raise error
-    return Source(folder, "videos", {name: (None, path) for name, path in videos.paths.items()}, {})
+    origins = {name: (None, path) for name, path in videos.paths.items()}
+    return Source(folder, "videos", origins, {}, videos.unreadable)
 
 
 def _folder(folder: str | Path) -> Path:
@@ -98,17 +100,32 @@ def _folders(folder: Path) -> Source | None:
     from vidsampler.packing.samples import PICTURES
 
     found: dict[str, tuple[str | None, Path]] = {}
-    for parent, folders, files in os.walk(folder):
+    unreadable: dict[str, InputError] = {}
+
+    def note(error: OSError) -> None:
+        unreadable[os.path.relpath(error.filename, folder)] = unreadable_folder(error)
+
+    for parent, folders, files in os.walk(folder, onerror=note):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if any(name.lower().endswith(PICTURES) for name in files) and Path(parent) != folder:
             found[os.path.relpath(parent, folder)] = (None, Path(parent))
-    return Source(folder, "folders", found, {}) if found else None
+    return Source(folder, "folders", found, {}, unreadable) if found or unreadable else None
 
 
 def packed(source: Source, config: ShardConfig) -> dict[str, Any]:
-    """The recipe of samples that are packed from a source."""
+    """The recipe of samples that are packed from a source.
+
+    Raises:
+        UsageError: Some frames of mp4 files are wanted.
+    """
     recipe = {"from": source.kind, **source.recipe}
     if config.frames is not None:
+        if source.recipe.get("store") == "mp4":
+            raise UsageError(
+                f"{source.folder}: its frames are in mp4 files, of which --frames cannot choose "
+                "some",
+                hint="extract the videos again, with the frames that you need",
+            )
         recipe |= {"kept": config.frames, "kept_positions": config.positions}
     return recipe
 
@@ -145,8 +162,6 @@ def shard(
         >>> import vidsampler
         >>> vidsampler.shard("shards/", "fewer/", shards=8)      # doctest: +SKIP
     """
-    from dataclasses import fields
-
     from vidsampler.config import to_plain
     from vidsampler.shards.job import OutputFolder, ShardJob
     from vidsampler.shards.manifest import FORMAT
@@ -167,7 +182,7 @@ def shard(
     found = find_source(source)
     per_shard = config.per_shard
     if config.shards is not None:
-        per_shard = -(-len(found.origins) // config.shards)
+        per_shard = max(1, -(-len(found.origins) // config.shards))
     recipe = packed(found, config)
     header = {"format": FORMAT, "layout": "shards", "recipe": recipe, "per_shard": per_shard}
     function = {"shards": "store_sample", "folders": "store_folder"}[found.kind]
@@ -178,12 +193,14 @@ def shard(
             per_shard,
             keys={source: key for source, (key, _) in found.origins.items() if key is not None},
             even=True,
+            shards=config.shards,
         ),
         list(found.origins),
         f"vidsampler.packing.samples:{function}",
         _Worker(found, config),
         out=out,
         config=to_plain(config),
+        not_found=found.unreadable,
         workers=config.workers or usable_cpus(),
         timeout=config.timeout,
         retry_failed=retry_failed,

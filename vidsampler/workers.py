@@ -55,6 +55,7 @@ class _Worker:
     end: float | None = None
     label: str = ""
     timeout: float | None = None
+    ready: bool = False
 
 
 @dataclass
@@ -102,6 +103,9 @@ class WorkerPool:
             label: What errors call it, such as a file's name.
             timeout: Seconds after which it is given up; None: no limit.
         """
+        for dead in [each for each in self._workers if each.process.poll() is not None]:
+            if not dead.busy:  # it was killed between two tasks, and takes none with it
+                self._discard(dead)
         worker = next((each for each in self._workers if not each.busy), None)
         if worker is None:
             worker = self._start()
@@ -113,12 +117,27 @@ class WorkerPool:
             worker.pipe.send(task)
 
     def wait_some(self, seconds: float = 0.5) -> list[Answer]:
-        """The answers that have come, after waiting for one at most so long."""
+        """The answers that have come, after waiting for one at most so long.
+
+        Raises:
+            VidsamplerError: A worker cannot even start.
+        """
+        end = time.monotonic() + seconds
+        answers: list[Answer] = []
+        while self.running and not answers:
+            left = end - time.monotonic()
+            answers += self._look(max(0.0, left))
+            if left <= 0:
+                break
+        return answers
+
+    def _look(self, seconds: float) -> list[Answer]:
         busy = {worker.pipe: worker for worker in self._workers if worker.busy}
         answers = []
-        for pipe in wait(list(busy), seconds) if busy else ():
+        for pipe in wait(list(busy), seconds):
             assert isinstance(pipe, Connection)
-            answers.append(self._receive(busy[pipe]))
+            if (answer := self._receive(busy[pipe])) is not None:
+                answers.append(answer)
         now = time.monotonic()
         for worker in list(self._workers):
             if worker.busy and worker.end is not None and now > worker.end:
@@ -130,26 +149,37 @@ class WorkerPool:
                 answers.append(Answer(worker.tag, error=error))
         return answers
 
-    def _receive(self, worker: _Worker) -> Answer:
+    def _receive(self, worker: _Worker) -> Answer | None:
+        """What a worker sent: that it is ready, or an answer."""
         try:
-            result, error = worker.pipe.recv()
-        except (EOFError, ConnectionError):
-            self._discard(worker)
-            code = worker.process.returncode
+            message = worker.pipe.recv()
+        except (EOFError, OSError):  # OSError: it died in the midst of a message
+            code = self._discard(worker)
+            if not worker.ready and code >= 0:
+                raise VidsamplerError(
+                    f"a worker process could not start: it ended with exit code {code}",
+                    hint="what it printed tells why; see also: vidsampler env",
+                    code="worker",
+                ) from None
             how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
             died = InputError(
                 f"{worker.label}: the worker process was ended {how} while it read the file",
                 code="crashed",
             )
             return Answer(worker.tag, error=died)
+        if not worker.ready:
+            worker.ready = True
+            return None
         worker.busy = False
+        result, error = message
         return Answer(worker.tag, result, error)
 
-    def _discard(self, worker: _Worker) -> None:
+    def _discard(self, worker: _Worker) -> int:
+        """Ends a worker; gives its exit code."""
         self._workers.remove(worker)
         worker.pipe.close()
         worker.process.kill()
-        worker.process.wait()
+        return worker.process.wait()
 
     def _start(self) -> _Worker:
         ours, theirs = socket.socketpair()
@@ -176,6 +206,7 @@ def serve(descriptor: int, function: str) -> None:
     module, _, name = function.partition(":")
     call = getattr(import_module(module), name)
     with Connection(descriptor) as pipe:
+        pipe.send("ready")
         while True:
             try:
                 task = pipe.recv()

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.rendering import read_number, render
-from vidsampler.errors import VidsamplerError
+from vidsampler.errors import ConfigError, VidsamplerError
 from vidsampler.extraction.settings import Recipe
 from vidsampler.extraction.video import Stored, VideoTask, store_video
 from vidsampler.video import Video
@@ -198,3 +198,25 @@ def test_no_room_is_no_fault_of_the_video(tmp_path: Path) -> None:
     with pytest.raises(VidsamplerError, match="cannot be written") as caught:
         store_video(task)
     assert caught.value.code == "unwritable"
+
+
+def test_frames_that_h264_cannot_store_are_a_failure_with_its_name(tmp_path: Path) -> None:
+    wide = tmp_path / "wide.mov"
+    with av.open(str(wide), "w") as out:
+        stream = out.add_stream("png", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 30000, 16, "rgb24"
+        frame = av.VideoFrame.from_ndarray(np.zeros((16, 30000, 3), np.uint8), format="rgb24")
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    recipe = Recipe(fps=3, store="mp4", size=None)
+    stored = store_video(VideoTask("wide", "wide.mov", wide, recipe, tmp_path / "spool"))
+    assert stored.failure is not None
+    assert stored.failure.kind == "unsupported"
+    assert stored.failure.message == "wide.mov: H.264 cannot store its frames of 30000 x 16"
+    assert not (tmp_path / "spool").exists()
+
+
+def test_a_rate_too_small_for_a_file() -> None:
+    assert Recipe(fps=0.001, store="mp4").fps == 0.001
+    with pytest.raises(ConfigError, match="fps of an mp4 must be at least"):
+        Recipe(fps=0.0001, store="mp4")

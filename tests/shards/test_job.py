@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from vidsampler.errors import InputError, UsageError
+from vidsampler.files import write_file
 from vidsampler.shards.job import Item, Outcome, OutputFolder, ShardJob, Unit
 from vidsampler.shards.manifest import Failure
 from vidsampler.shards.writer import Member
@@ -89,6 +91,7 @@ def test_other_settings_are_named(tmp_path: Path) -> None:
         pass
     assert "frames 4 (now unset), fps unset (now 3.0)" in caught.value.message
     assert "--overwrite" in (caught.value.hint or "")
+    assert os.listdir(tmp_path) == ["plan.jsonl"]
 
 
 def test_overwrite_deletes_only_what_is_ours(tmp_path: Path) -> None:
@@ -139,3 +142,105 @@ def test_the_plan_is_on_the_disk_before_the_first_shard(tmp_path: Path) -> None:
         first.assign(["a.mp4"])
         lines = [json.loads(line) for line in (tmp_path / "plan.jsonl").read_text().splitlines()]
     assert lines == [HEADER, {"unit": "000000", "items": [["a", "a.mp4"]]}]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        5,
+        {"unit": "000000"},
+        {"unit": "000000", "items": []},
+        {"unit": "000000", "items": [["a", "a.mp4", 1]]},
+        {"unit": "000000", "items": [["../a", "a.mp4"]]},
+        {"unit": "000000", "items": [["a", 3]]},
+        {"unit": "../000000", "items": [["a", "a.mp4"]]},
+    ],
+)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_line_that_is_no_line_of_a_plan(tmp_path: Path, line: object, overwrite: bool) -> None:
+    text = f"{json.dumps(HEADER)}\n{json.dumps(line)}\n"
+    (tmp_path / "plan.jsonl").write_text(text)
+    with pytest.raises(InputError, match=r"plan\.jsonl"), job(tmp_path, overwrite=overwrite):
+        pass
+    assert (tmp_path / "plan.jsonl").read_text() == text
+
+
+def test_an_old_copy_of_the_plan_costs_no_shard(tmp_path: Path) -> None:
+    with job(tmp_path) as first:
+        for unit in first.assign(["a.mp4", "b.mp4", "c.mp4"]):
+            first.commit(unit, [good(item) for item in unit.items])
+    plan = (tmp_path / "plan.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "plan.jsonl").write_text(plan[0] + plan[1])
+    with job(tmp_path) as second:
+        (new,) = second.assign(["c.avi"])
+    assert new.name == "000002"
+    assert new.items[0].key.startswith("c-")  # the key c is in shard 000001
+
+
+def test_a_committed_shard_that_is_gone_or_cut_is_an_error(tmp_path: Path) -> None:
+    with job(tmp_path) as first:
+        (unit,) = first.assign(["a.mp4"])
+        first.commit(unit, [good(unit.items[0])])
+    os.truncate(tmp_path / "000000.tar", 700)
+    with pytest.raises(InputError, match=r"000000\.tar: 700 bytes long"), job(tmp_path):
+        pass
+    (tmp_path / "000000.tar").unlink()
+    with pytest.raises(InputError, match=r"000000\.tar: the shard is missing"), job(tmp_path):
+        pass
+    (tmp_path / "000000.json").unlink()  # as the hint says
+    with job(tmp_path) as again:
+        assert sources(again.assign(["a.mp4"])) == [("000000", ["a.mp4"])]
+
+
+def test_the_lock_file_of_a_run_that_ends_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended_before(handle: int, operation: int) -> None:
+        monkeypatch.undo()
+        (tmp_path / ".lock").unlink()
+        fcntl.flock(handle, operation)
+
+    monkeypatch.setattr("vidsampler.shards.job.fcntl.flock", ended_before)
+    with job(tmp_path), pytest.raises(UsageError, match="another run is writing"), job(tmp_path):
+        pass
+
+
+def test_files_that_a_killed_run_was_writing_are_cleared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vidsampler.files.os.replace", killed)
+        patch.setattr("vidsampler.files.os.unlink", killed)
+        with pytest.raises(Killed):
+            write_file(tmp_path / "plan.jsonl", b"half")
+    assert len(os.listdir(tmp_path)) == 1
+    with job(tmp_path) as first:
+        first.assign(["a.mp4"])
+    assert os.listdir(tmp_path) == ["plan.jsonl"]
+
+
+def test_overwrite_leaves_nothing_that_bars_the_next_run(tmp_path: Path) -> None:
+    with job(tmp_path) as first:
+        first.assign(["a.mp4"])
+    (tmp_path / "config.yaml").write_text("frames: 4")
+    with job(tmp_path, overwrite=True):
+        pass  # it ends before it has planned anything
+    with job(tmp_path):
+        pass
+
+
+def test_overwrite_of_folders_spares_files_that_look_like_shards(tmp_path: Path) -> None:
+    header = {**HEADER, "layout": "folders"}
+    line = {"unit": "a", "items": [["a", "a.mp4"]]}
+    (tmp_path / "plan.jsonl").write_text(f"{json.dumps(header)}\n{json.dumps(line)}\n")
+    (tmp_path / "123456.json").write_text("mine")
+    output = OutputFolder(tmp_path, header, overwrite=True)
+    output.open()
+    output.close()
+    assert os.listdir(tmp_path) == ["123456.json"]

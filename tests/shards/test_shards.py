@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from vidsampler.errors import InputError
+from vidsampler.files import to_json_bytes
 from vidsampler.shards import Reader
-from vidsampler.shards.manifest import Failure, read_manifest
+from vidsampler.shards.manifest import Entry, Failure, Manifest, read_manifest
 from vidsampler.shards.writer import Member, ShardWriter
 
 RECIPE = {"frames": 2}
@@ -205,3 +206,26 @@ def test_webdataset_reads_them(tmp_path: Path) -> None:
     samples = list(webdataset.WebDataset(str(tmp_path / "000000.tar"), shardshuffle=False))
     assert [sample["__key__"] for sample in samples] == ["a", "b"]
     assert samples[1]["000.jpg"] == b"b" * 700
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"shard":"000000"', '"shard":"../000000"'),
+        ('"bytes":', '"bytes":1e999,"more":'),
+        ('["json",', '["json",-'),
+        ('["json",', '["json",9999'),
+        ('"index":[["', '"index":[["../'),
+    ],
+)
+def test_commit_files_that_lead_elsewhere(tmp_path: Path, old: str, new: str) -> None:
+    manifest = Manifest("000000", 2048, "", {}, (Entry("a", "a.mp4", 0, (("json", 2),)),))
+    text = to_json_bytes(manifest.to_json()).decode()
+    assert old in text
+    path = tmp_path / "000000.json"
+    path.write_text(text)
+    assert read_manifest(path) == manifest
+    path.write_text(text.replace(old, new))
+    with pytest.raises(InputError) as caught:
+        read_manifest(path)
+    assert caught.value.code == "foreign"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -14,7 +13,7 @@ import typer
 from vidsampler import __version__
 from vidsampler.cli import completion, env, extract, listing, select, shard
 from vidsampler.cli.options import Debug, Json, output_of
-from vidsampler.cli.output import Output, StdoutError, as_error
+from vidsampler.cli.output import Output, StdoutError, abandon, as_error
 from vidsampler.errors import UsageError, VidsamplerError
 
 INTERRUPTED = 130
@@ -75,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         out.flush()
         return code
     except (BrokenPipeError, StdoutError) as error:
-        _abandon_stdout()
+        abandon(sys.stdout)
         # A reader that has seen enough, such as head, is no error to speak of.
         if error.errno != errno.EPIPE:
             out.note(f"error: cannot write the output: {error.strerror}")
@@ -136,13 +135,3 @@ def _usage_error(error: Any) -> UsageError:
 def _given(flag: str, words: list[str]) -> bool:
     end = words.index("--") if "--" in words else len(words)
     return flag in words[:end]
-
-
-def _abandon_stdout() -> None:
-    """Points stdout nowhere, so that Python's own last flush does not fail once more."""
-    try:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-    except (OSError, ValueError):
-        # A stdout without a descriptor, as under a test, has nothing left to flush.
-        return

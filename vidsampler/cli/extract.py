@@ -141,7 +141,7 @@ class Bar:
 
     def stopping(self) -> None:
         """The first Ctrl-C."""
-        self._out.note("\nfinishing the shard at hand; Ctrl-C again ends at once")
+        self._out.note("finishing the shard at hand; Ctrl-C again ends at once")
 
 
 def print_report(out: Output, report: Report, folder: Path) -> None:

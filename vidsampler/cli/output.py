@@ -89,7 +89,7 @@ class Output:
 
     def note(self, text: str) -> None:
         """One line for a person, to stderr."""
-        sys.stderr.write(f"{printable(text)}\n")
+        _say(f"{printable(text)}\n")
 
     def problem(self, error: VidsamplerError) -> None:
         """An error as text on stderr, with its hint; the run may go on."""
@@ -148,10 +148,7 @@ class Progress:
             self._said = now
             rate = self._done / max(1e-9, now - self._begun)
             left = (self._total - self._done) / rate
-            sys.stderr.write(
-                f"{self._done}/{self._total} {self._what}, {rate:.3g}/s, {left:.0f} s left\n"
-            )
-            sys.stderr.flush()
+            _say(f"{self._done}/{self._total} {self._what}, {rate:.3g}/s, {left:.0f} s left\n")
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -184,6 +181,28 @@ def _write(text: str, *, flush: bool = False) -> None:
             sys.stdout.flush()
     except OSError as error:
         raise StdoutError(error.errno, error.strerror) from error
+
+
+def _say(text: str) -> None:
+    """To stderr. Where nobody can read it any more, as after a Ctrl-C that ended the other end of
+    a pipe too, the work goes on all the same.
+    """
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        abandon(sys.stderr)
+
+
+def abandon(stream: TextIO) -> None:
+    """Points a stream nowhere, so that Python's own last flush does not fail once more."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):
+        # A stream without a descriptor, as under a test, has nothing left to flush.
+        return
 
 
 def _is_terminal(stream: TextIO) -> bool:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from vidsampler.errors import UsageError
 from vidsampler.files import sync_folder, write_file, writing
 from vidsampler.shards.job import (
+    CONFIG,
+    ERRORS,
+    LOCK,
+    PLAN,
     Item,
     Outcome,
     OutputFolder,
     Unit,
     add_error,
     read_errors,
+    stem_of,
 )
 from vidsampler.shards.manifest import Failure
 from vidsampler.shards.writer import remove_spool
+
+NAME_BYTES = 255
+"""How long the name of a file may be."""
 
 
 class FolderJob:
@@ -36,6 +43,8 @@ class FolderJob:
 
     def __init__(self, output: OutputFolder) -> None:
         self._output = output
+        self._mp4 = output.header["recipe"].get("store") == "mp4"
+        self._owners: dict[str, str] = {}  # folder -> the source that was last planned for it
         self.done: dict[str, int] = {}
         self.failed: dict[str, Failure] = {}
 
@@ -44,10 +53,11 @@ class FolderJob:
         try:
             self.failed = {each.source: each for each in read_errors(self._output.folder)}
             for line in self._output.lines:
-                for _, source in line["items"]:
-                    if (self._output.folder / f"{line['unit']}.json").exists():
-                        self.done[source] = 0
-                        self.failed.pop(source, None)
+                self._owners[line["unit"]] = line["items"][0][1]
+            for name, source in self._owners.items():
+                if all((self._output.folder / file).exists() for file in self._files_of(name)):
+                    self.done[source] = 0
+                    self.failed.pop(source, None)
         except BaseException:
             self._output.close()
             raise
@@ -65,20 +75,29 @@ class FolderJob:
         """One unit for each source, named by its stem.
 
         Raises:
-            UsageError: Two videos have one stem.
+            UsageError: Two videos have one stem, or one has a name that is not free.
         """
-        planned = {line["items"][0][1]: str(line["unit"]) for line in self._output.lines}
-        stems: dict[str, list[str]] = defaultdict(list)
-        for source in {**planned, **dict.fromkeys(sources)}:
-            # Compared without case: some file systems take Clip and clip for one name.
-            stems[stem_of(source).casefold()].append(source)
-        for both in stems.values():
-            if len(both) > 1:
-                raise UsageError(
-                    f"{both[0]} and {both[1]} would both go to the folder {stem_of(both[0])}/",
-                    hint="rename one of them, or use --layout shards",
-                )
-        new = [source for source in sources if source not in planned]
+        own = "the run itself"
+        taken = dict.fromkeys((PLAN, ERRORS, CONFIG, LOCK), own)
+        for source in dict.fromkeys([*self.done, *sources]):
+            stem = stem_of(source)
+            for name in self._files_of(stem):
+                # Compared without case: some file systems take Clip and clip for one name.
+                other = taken.setdefault(name.casefold(), source)
+                if other != source:
+                    raise UsageError(
+                        f"{other} and {source} would both go to the folder {stem}/"
+                        if stem_of(other).casefold() == stem.casefold()
+                        else f"{source} would go to {name}, which belongs to {other}",
+                        hint="rename one of them, or use --layout shards",
+                    )
+                if len(os.fsencode(name)) > NAME_BYTES:
+                    raise UsageError(
+                        f"{source}: its name is too long for {stem[:20]}....json beside its folder",
+                        hint="rename it, or use --layout shards",
+                    )
+        new = [source for source in sources if self._owners.get(stem_of(source)) != source]
+        self._owners |= {stem_of(source): source for source in new}
         if new or not self._output.lines:
             self._output.write_plan(
                 {"unit": stem_of(source), "items": [[stem_of(source), source]]} for source in new
@@ -99,9 +118,7 @@ class FolderJob:
             add_error(self._output.folder, outcome.failure)
             return
         assert outcome.spool is not None
-        final = self._output.folder / unit.name
-        if outcome.spool.is_file():
-            final = final.with_name(f"{unit.name}.mp4")
+        final = self._output.folder / self._files_of(unit.name)[0]
         with writing(final):
             remove_spool(final)  # of a run that was stopped before its commit file
             os.replace(outcome.spool, final)
@@ -112,7 +129,6 @@ class FolderJob:
         self.done[source] = outcome.frames
         self.failed.pop(source, None)
 
-
-def stem_of(source: str) -> str:
-    """The folder of a video: its name without the ending."""
-    return PurePath(source).stem.strip(". ") or "video"
+    def _files_of(self, stem: str) -> tuple[str, str]:
+        """What a video becomes: its folder or mp4, and its commit file."""
+        return f"{stem}.mp4" if self._mp4 else stem, f"{stem}.json"

@@ -12,6 +12,9 @@ WHICH = ("frames", "fps", "keyframes", "all")
 
 DEFAULT_FRAMES = 16
 
+LEAST_MP4_FPS = 0.001
+"""The rate of a file is a fraction of small numbers."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -55,6 +58,8 @@ class Recipe:
             )
         if self.fps is not None and not 0 < self.fps <= 1000:
             raise ConfigError(f"fps must be more than 0 and at most 1000, not {self.fps:g}")
+        if self.store == "mp4" and self.fps is not None and self.fps < LEAST_MP4_FPS:
+            raise ConfigError(f"fps of an mp4 must be at least {LEAST_MP4_FPS}, not {self.fps:g}")
         for name, value, least, most in (
             ("frames", self.frames, 1, 1_000_000),
             ("size", self.size, 2, 16_384),

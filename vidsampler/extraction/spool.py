@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import av
+import av.error
 import numpy as np
 import numpy.typing as npt
 
@@ -117,7 +119,7 @@ class Mp4Spool:
             self._encode(self._left.pop())
         if sum(frame.nbytes for frame in self._waiting.values()) > MOST_WAITING:
             raise InputError(
-                f"{self._path.stem}: too many frames after one that cannot be decoded",
+                f"{self._path}: too many frames after one that cannot be decoded",
                 code="damaged",
             )
 
@@ -125,7 +127,7 @@ class Mp4Spool:
         """One member: ``mp4``."""
         for number in sorted(self._waiting):
             self._encode(number)
-        with writing(self._path):
+        with self._coding():
             self._mux(self._stream.encode(None))
             self._container.close()
             self._container = None
@@ -146,7 +148,7 @@ class Mp4Spool:
             self._open(width, height)
         frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
         frame = frame.reformat(self._stream.width, self._stream.height, "yuv420p", threads=1)
-        with writing(self._path):
+        with self._coding():
             for _ in range(self._times[number]):
                 frame.pts = self._count
                 frame.time_base = 1 / self._fps
@@ -167,6 +169,20 @@ class Mp4Spool:
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.thread_count = 1
         self._stream.gop_size = MP4_GROUP
+
+    @contextlib.contextmanager
+    def _coding(self) -> Iterator[None]:
+        """Says what the encoder refuses, such as a picture wider than it can take."""
+        with writing(self._path):
+            try:
+                yield
+            except av.error.FFmpegError as error:
+                if isinstance(error, OSError):
+                    raise
+                size = f"{self._stream.width} x {self._stream.height}"
+                raise InputError(
+                    f"{self._path}: H.264 cannot store its frames of {size}", code="unsupported"
+                ) from error
 
     def _mux(self, packets: Sequence[Any]) -> None:
         for packet in packets:

@@ -178,4 +178,6 @@ def _facts(video: Video, task: VideoTask, numbers: IntArray, rotation: int) -> d
 
 def _named(message: str, task: VideoTask) -> str:
     """The message with the path as the user knows it, the same on every machine."""
-    return message.replace(str(task.path), task.source)
+    for path in (task.path, task.spool):
+        message = message.replace(str(path), task.source)
+    return message

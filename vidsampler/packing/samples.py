@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,11 +119,9 @@ def _copy_sample(task: SampleTask) -> Stored:
         facts = _of_kept(facts, len(frames), kept)
     facts = {**facts, **(task.facts or {})}
     endings = [name[name.rindex(".") :] for name in sample.members if name.endswith(PICTURES)]
-    pictures = [(endings[i], bytes(frames[i])) for i in kept]
-    stored = _spooled(task, pictures, facts)
-    extra = tuple(Member(name, len(data), bytes(data)) for name, data in others.items())
-    count = len(pictures) or len(facts.get("numbers", ()))
-    return Stored((*stored[:-1], *extra, stored[-1]), count)
+    members = _spooled(task, ((endings[i], bytes(frames[i])) for i in kept), len(kept))
+    members += [Member(name, len(data), bytes(data)) for name, data in others.items()]
+    return Stored((*members, _json(facts)), len(kept) or len(facts.get("numbers", ())))
 
 
 def _pack_folder(task: SampleTask) -> Stored:
@@ -136,13 +134,17 @@ def _pack_folder(task: SampleTask) -> Stored:
         raise InputError(f"{task.origin}: there is no picture in it", code="empty")
     beside = _facts_beside(task.origin.with_name(f"{task.origin.name}.json"))
     kept = _kept(_inside(task, len(paths), beside), task)
-    pictures = []
     size = (0, 0)
-    for number in kept:
-        data = _read(paths[number])
-        size = _check_picture(paths[number], data)
-        suffix = paths[number].suffix.lower()
-        pictures.append((".jpg" if suffix == ".jpeg" else suffix, data))
+
+    def pictures() -> Iterator[tuple[str, bytes]]:
+        nonlocal size
+        for number in kept:
+            data = _read(paths[number])
+            size = _check_picture(paths[number], data)
+            suffix = paths[number].suffix.lower()
+            yield ".jpg" if suffix == ".jpeg" else suffix, data
+
+    members = _spooled(task, pictures(), len(kept))
     facts = _of_kept(beside, len(paths), kept)
     if not facts and task.rate is not None:
         facts = {"times": [round(number / task.rate, 6) for number in kept]}
@@ -155,13 +157,12 @@ def _pack_folder(task: SampleTask) -> Stored:
         **facts,
         **(task.facts or {}),
     }
-    return Stored(tuple(_spooled(task, pictures, facts)), len(pictures))
+    return Stored((*members, _json(facts)), len(kept))
 
 
-def _spooled(
-    task: SampleTask, pictures: Sequence[tuple[str, bytes]], facts: dict[str, Any]
-) -> list[Member]:
-    digits = max(3, len(str(len(pictures) - 1)))
+def _spooled(task: SampleTask, pictures: Iterator[tuple[str, bytes]], count: int) -> list[Member]:
+    """Writes pictures as they come, so that only one is in memory."""
+    digits = max(3, len(str(count - 1)))
     members = []
     offset = 0
     with writing(task.spool), task.spool.open("wb") as file:
@@ -169,8 +170,12 @@ def _spooled(
             file.write(data)
             members.append(Member(f"{position:0{digits}d}{ending}", len(data), None, offset))
             offset += len(data)
-    json = to_json_bytes(facts)
-    return [*members, Member("json", len(json), json)]
+    return members
+
+
+def _json(facts: dict[str, Any]) -> Member:
+    data = to_json_bytes(facts)
+    return Member("json", len(data), data)
 
 
 def _inside(task: SampleTask, count: int, facts: dict[str, Any]) -> list[int]:

@@ -14,19 +14,26 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 from vidsampler.errors import InputError, UsageError
-from vidsampler.files import to_json_bytes, write_file, writing
-from vidsampler.shards.key import make_key
-from vidsampler.shards.manifest import FORMAT, Failure, committed, read_manifest
+from vidsampler.files import TEMPORARY, to_json_bytes, write_file, writing
+from vidsampler.shards.key import KEY, make_key
+from vidsampler.shards.manifest import (
+    FORMAT,
+    NAME,
+    Failure,
+    check_tar,
+    committed,
+    read_manifest,
+)
 from vidsampler.shards.writer import Member, ShardWriter, remove_spool
 
 PLAN = "plan.jsonl"
 ERRORS = "errors.jsonl"
+CONFIG = "config.yaml"
 LOCK = ".lock"
-TEMPORARY = ".tmp-"
 
 
 @dataclass(frozen=True)
@@ -130,25 +137,27 @@ class OutputFolder:
         self._check_free()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = os.open(self.folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self._lock = self._locked()
         except OSError as error:
             raise UsageError(
                 f"{self.folder}: cannot write there ({error.strerror or error})", code="unwritable"
             ) from error
         try:
-            self._take_lock()
             for left in self.folder.glob(f"{TEMPORARY}*"):
-                shutil.rmtree(left, ignore_errors=True)
+                remove_spool(left)
             self._read_plan()
             with writing(self.folder):
                 self.temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self.folder))
         except BaseException:
-            os.close(self._lock)
+            self._unlock()
             raise
 
     def close(self) -> None:
         """Gives it back."""
         shutil.rmtree(self.temporary, ignore_errors=True)
+        self._unlock()
+
+    def _unlock(self) -> None:
         with contextlib.suppress(OSError):
             (self.folder / LOCK).unlink()
         os.close(self._lock)
@@ -167,9 +176,7 @@ class OutputFolder:
                 raise UsageError(
                     f"{self.folder}: cannot be read ({error.strerror or error})", code="unwritable"
                 ) from error
-            if PLAN not in names and any(
-                not name.startswith((TEMPORARY, LOCK, f".{PLAN}")) for name in names
-            ):
+            if PLAN not in names and any(not name.startswith((TEMPORARY, LOCK)) for name in names):
                 raise UsageError(
                     f"{self.folder}: holds other things, such as {sorted(names)[0]}",
                     hint="name a new or an empty folder",
@@ -177,16 +184,26 @@ class OutputFolder:
         elif self.folder.exists():
             raise UsageError(f"{self.folder}: is not a folder", code="unwritable")
 
-    def _take_lock(self) -> None:
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"{self.folder}: another run is writing there",
-                hint="wait for it, or name another folder",
-            ) from None
-        except OSError:
-            pass  # a file system without locks
+    def _locked(self) -> int:
+        """The lock file, open and locked."""
+        path = self.folder / LOCK
+        while True:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(handle)
+                raise UsageError(
+                    f"{self.folder}: another run is writing there",
+                    hint="wait for it, or name another folder",
+                ) from None
+            except OSError:
+                return handle  # a file system without locks
+            # Where a run ended just now, this may be the file that it deleted: nobody's lock.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), os.stat(path)):
+                    return handle
+            os.close(handle)
 
     def _read_plan(self) -> None:
         path = self.folder / PLAN
@@ -196,7 +213,9 @@ class OutputFolder:
             header, *lines = (json.loads(line) for line in path.read_bytes().splitlines())
             if header["format"] != FORMAT:
                 raise ValueError(f"format {header['format']}, this version writes {FORMAT}")
-        except (ValueError, TypeError, KeyError) as error:
+            for line in lines:
+                _check_line(line, header["layout"])
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise InputError(
                 f"{path}: the plan of this folder cannot be read: {error}",
                 hint="name another folder",
@@ -215,15 +234,17 @@ class OutputFolder:
     def _clear(self, header: dict[str, Any], lines: list[dict[str, Any]]) -> None:
         """Deletes what a plan says that this folder holds, and nothing else; the plan last."""
         with writing(self.folder):
-            names = [path.stem for path in committed(self.folder)]
-            names += [str(line["unit"]) for line in lines]
+            names = [str(line["unit"]) for line in lines]
+            if header["layout"] == "shards":
+                names += [path.stem for path in committed(self.folder)]
             for name in dict.fromkeys(names):
                 (self.folder / f"{name}.json").unlink(missing_ok=True)
                 (self.folder / f"{name}.tar").unlink(missing_ok=True)
-                if header.get("layout") == "folders":
+                if header["layout"] == "folders":
                     (self.folder / f"{name}.mp4").unlink(missing_ok=True)
                     remove_spool(self.folder / name)
-            (self.folder / ERRORS).unlink(missing_ok=True)
+            for name in (ERRORS, CONFIG):
+                (self.folder / name).unlink(missing_ok=True)
             (self.folder / PLAN).unlink()
 
 
@@ -234,9 +255,9 @@ class ShardJob:
         output: The folder.
         recipe: For the commit files.
         per_shard: Samples in a new shard.
-
         keys: Source -> key, where they are not to be made of the source.
         even: Spread new samples evenly, in place of filling all shards but the last.
+        shards: So many in a new folder, where there are enough samples.
 
     Use it in a ``with`` block.
     """
@@ -251,23 +272,29 @@ class ShardJob:
         *,
         keys: Mapping[str, str] | None = None,
         even: bool = False,
+        shards: int | None = None,
     ) -> None:
         self._output = output
         self._recipe = recipe
         self._per_shard = per_shard
         self._keys = keys or {}
         self._even = even
+        self._shards = shards
         self.done: dict[str, int] = {}
         self.failed: dict[str, Failure] = {}
         self._planned: list[Unit] = []
         self._committed: set[str] = set()
+        self._stored_keys: dict[str, str] = {}
 
     def __enter__(self) -> ShardJob:
         self._output.open()
         try:
             for path in committed(self._output.folder):
                 manifest = read_manifest(path)
+                check_tar(self._output.folder, manifest)
                 self._committed.add(manifest.name)
+                self._stored_keys |= {entry.source: entry.key for entry in manifest.entries}
+                self._stored_keys |= {failure.source: failure.key for failure in manifest.failed}
                 self._account(
                     {entry.source: entry.frames for entry in manifest.entries}, manifest.failed
                 )
@@ -292,7 +319,9 @@ class ShardJob:
         """The shards that hold these sources, and those that an earlier run did not finish."""
         begun = [unit for unit in self._planned if unit.name not in self._committed]
         waiting = {item.source for unit in begun for item in unit.items}
-        keys = {item.source: item.key for unit in self._planned for item in unit.items}
+        # Of the committed shards too: the plan may be an old copy.
+        keys = dict(self._stored_keys)
+        keys |= {item.source: item.key for unit in self._planned for item in unit.items}
         taken = set(keys.values())
         items = []
         for source in sources:
@@ -302,8 +331,11 @@ class ShardJob:
                 keys[source] = self._keys.get(source) or make_key(source, taken)
                 taken.add(keys[source])
             items.append(Item(keys[source], source))
-        first = max((int(unit.name) for unit in self._planned), default=-1) + 1
+        names = {unit.name for unit in self._planned} | self._committed
+        first = max(map(int, names), default=-1) + 1
         shards = -(-len(items) // self._per_shard)
+        if self._shards is not None and not names:
+            shards = min(self._shards, len(items))
         step = len(items) / shards if self._even and shards else self._per_shard
         new = [
             Unit(
@@ -351,6 +383,26 @@ class ShardJob:
         for source, frames in done.items():
             self.done[source] = frames
             self.failed.pop(source, None)
+
+
+def stem_of(source: str) -> str:
+    """The folder of a video in ``folders`` layout: its name without the ending."""
+    return PurePath(source).stem.strip(". ") or "video"
+
+
+def _check_line(line: Any, layout: str) -> None:
+    """Raises ValueError, TypeError or KeyError for what cannot be a line of a plan.
+
+    What it names is written and deleted, so that nothing in it may lead out of the folder.
+    """
+    name, items = line["unit"], [(key, source) for key, source in line["items"]]
+    good = bool(items) and all(isinstance(source, str) for _, source in items)
+    if layout == "shards":
+        good &= bool(NAME.fullmatch(name)) and all(KEY.fullmatch(key) for key, _ in items)
+    else:
+        good &= name == stem_of(items[0][1])
+    if not good:
+        raise ValueError(f"not a line of a plan: {str(line)[:100]}")
 
 
 def write_errors(folder: Path, failures: Iterable[Failure]) -> None:

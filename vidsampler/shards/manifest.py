@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from vidsampler.errors import InputError
+from vidsampler.shards.key import KEY
 
 FORMAT = 1
-NAME = re.compile(r"\d{6,}")
+NAME = re.compile(r"[0-9]{6,}")
+MEND = "copy it again, or delete it with its .json and extract again"
 
 
 @dataclass(frozen=True)
@@ -125,9 +127,11 @@ def read_manifest(path: Path) -> Manifest:
     except OSError as error:
         why = error.strerror or str(error)
         raise InputError(f"{path}: cannot be read: {why}", code="unreadable") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
-            f"{path}: this commit file of a shard is damaged: {error}", code="damaged"
+            f"{path}: this commit file of a shard is damaged: {error}",
+            hint="copy it again, or delete it and extract again",
+            code="damaged",
         ) from error
     try:
         if data["format"] != FORMAT:
@@ -135,28 +139,66 @@ def read_manifest(path: Path) -> Manifest:
                 f"{path}: a shard of format {data['format']}; this version reads {FORMAT}",
                 code="foreign",
             )
+        if data["shard"] != path.stem:
+            raise InputError(
+                f"{path}: the commit file of another shard, {data['shard']}",
+                hint="shards cannot be renamed; make another cut with: vidsampler shard",
+                code="foreign",
+            )
+        size = int(data["bytes"])
         return Manifest(
-            name=str(data["shard"]),
-            bytes=int(data["bytes"]),
+            name=path.stem,
+            bytes=size,
             sha256=str(data["sha256"]),
             recipe=dict(data["recipe"]),
             entries=tuple(
-                Entry(
-                    str(key),
-                    str(source),
-                    int(offset),
-                    tuple((str(name), int(size)) for name, size in members),
-                )
+                _entry(str(key), str(source), int(offset), members, size)
                 for key, source, offset, members in data["index"]
             ),
             failed=tuple(Failure.from_json(each) for each in data["failed"]),
             frames=int(data["frames"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{path}: not the commit file of a shard ({type(error).__name__}: {error})",
             code="foreign",
         ) from error
+
+
+def _entry(key: str, source: str, offset: int, members: Any, bytes_: int) -> Entry:
+    sizes = tuple((str(name), int(size)) for name, size in members)
+    least = min((size for _, size in sizes), default=0)
+    if not KEY.fullmatch(key) or min(offset, least) < 0:
+        raise ValueError(f"sample {key!r}")
+    if offset + sum(size for _, size in sizes) > bytes_:
+        raise ValueError(f"sample {key!r} lies outside the tar")
+    return Entry(key, source, offset, sizes)
+
+
+def check_tar(folder: Path, manifest: Manifest) -> None:
+    """Compares the length of a shard with its commit file.
+
+    Raises:
+        InputError: It is not there or another (class ``damaged``), or ``unreadable``.
+    """
+    if not manifest.entries:
+        return
+    path = folder / f"{manifest.name}.tar"
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: the shard is missing, its commit file is there", hint=MEND, code="damaged"
+        ) from None
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise InputError(f"{path}: cannot be read: {why}", code="unreadable") from error
+    if size != manifest.bytes:
+        raise InputError(
+            f"{path}: {size:,} bytes long, {manifest.bytes:,} were committed",
+            hint=MEND,
+            code="damaged",
+        )
 
 
 def committed(folder: Path) -> list[Path]:

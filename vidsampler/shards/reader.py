@@ -12,7 +12,15 @@ from types import TracebackType
 from typing import Any
 
 from vidsampler.errors import InputError
-from vidsampler.shards.manifest import NAME, Entry, Manifest, committed, read_manifest
+from vidsampler.shards.manifest import (
+    MEND,
+    NAME,
+    Entry,
+    Manifest,
+    check_tar,
+    committed,
+    read_manifest,
+)
 from vidsampler.shards.writer import BLOCK, header, padded
 
 PICTURES = (".jpg", ".png", ".webp")
@@ -79,7 +87,7 @@ class Reader:
                     )
                 self._number[entry.key] = len(self._where)
                 self._where.append((shard, entry))
-            self._check_size(shard)
+            check_tar(self.folder, manifest)
             if verify:
                 self.verify(shard)
         self._open: dict[int, int] = {}
@@ -170,29 +178,12 @@ class Reader:
             if hashlib.file_digest(file, "sha256").hexdigest() != manifest.sha256:
                 raise InputError(
                     f"{self._tar(shard)}: its content has changed since it was committed",
-                    hint="copy it again, or delete it with its .json and extract again",
+                    hint=MEND,
                     code="damaged",
                 )
 
     def _tar(self, shard: int) -> Path:
         return self.folder / f"{self.manifests[shard].name}.tar"
-
-    def _check_size(self, shard: int) -> None:
-        manifest, path = self.manifests[shard], self._tar(shard)
-        if not manifest.entries:
-            return
-        try:
-            size = path.stat().st_size
-        except FileNotFoundError:
-            raise InputError(
-                f"{path}: the shard is missing, its commit file is there", code="damaged"
-            ) from None
-        if size != manifest.bytes:
-            raise InputError(
-                f"{path}: {size:,} bytes long, {manifest.bytes:,} were committed",
-                hint="copy it again, or delete it with its .json and extract again",
-                code="damaged",
-            )
 
     def _descriptor(self, shard: int) -> int:
         if shard not in self._open:

@@ -15,7 +15,7 @@ from vidsampler import plainyaml
 from vidsampler.errors import InputError
 from vidsampler.files import write_file
 from vidsampler.shards.build import Stop, Work, build
-from vidsampler.shards.job import Item, Job, Outcome, Unit, write_errors
+from vidsampler.shards.job import CONFIG, Item, Job, Outcome, Unit, write_errors
 from vidsampler.shards.manifest import Failure
 
 SomeJob = TypeVar("SomeJob", bound=Job)
@@ -91,7 +91,7 @@ def run(
     """
     clock = time.perf_counter()
     known = set(sources)
-    with opened as job, Stop(asked_to_stop) as stop:
+    with Stop(asked_to_stop) as stop, opened as job:
         report = Report(skipped=len(known & job.done.keys()))
         again = job.failed.keys() if retry_failed else frozenset()
         units = job.assign(
@@ -103,7 +103,7 @@ def run(
         )
         total = sum(len(unit.items) for unit in units)
         numbers = count(1)
-        write_file(out / "config.yaml", plainyaml.dump(config).encode())
+        write_file(out / CONFIG, plainyaml.dump(config).encode())
 
         def committed(unit: Unit, outcomes: list[Outcome]) -> None:
             good = [each for each in outcomes if each.failure is None]
@@ -130,7 +130,7 @@ def run(
             Failure("", source, "find", error.code, error.message)
             for source, error in (not_found or {}).items()
         ]
-        # Of those that are gone, only what an earlier run had planned and this one missed.
+        # Of those that are gone, only what was missing when its shard was made.
         failures += [
             failure
             for source, failure in job.failed.items()
