@@ -248,3 +248,19 @@ def test_not_all_pictures_are_in_memory_at_once(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert stored.frames == 59
     assert peak < 4_000_000 < (tmp_path / "spool").stat().st_size
+
+
+def test_shards_that_are_not_all_made_are_no_source(shards: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(shards, copy)
+    (copy / "000002.tar").unlink()
+    (copy / "000002.json").unlink()
+    with pytest.raises(InputError, match="1 of its shards are planned and not made yet"):
+        vidsampler.shard(copy, tmp_path / "out")
+
+
+def test_dots_in_the_names_of_folders(tmp_path: Path) -> None:
+    for name in ("v1.5", "v1.6"):
+        frame_folder(tmp_path / "frames" / name, range(2))
+    vidsampler.shard(tmp_path / "frames", tmp_path / "out")
+    assert [key[:5] for key in Reader(tmp_path / "out").keys] == ["v1_5-", "v1_6-"]

@@ -172,7 +172,8 @@ class _Worker:
 
 def _open_job(out: Path, config: ExtractConfig, *, overwrite: bool) -> FolderJob | ShardJob:
     from vidsampler.extraction.folders import FolderJob
-    from vidsampler.shards.job import OutputFolder, ShardJob
+    from vidsampler.shards.folder import OutputFolder
+    from vidsampler.shards.job import ShardJob
     from vidsampler.shards.manifest import FORMAT
 
     recipe = config.recipe.to_json()

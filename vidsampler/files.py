@@ -57,6 +57,8 @@ class Found:
 def walk_videos(folder: str | Path, leave_out: Path | None = None) -> Iterator[Found]:
     """The videos in a folder and those below, by their endings, in the order of their names.
 
+    Links to folders are followed, each folder once.
+
     Args:
         folder: Where to look.
         leave_out: A folder that is passed over, such as the one that results go to.
@@ -66,17 +68,30 @@ def walk_videos(folder: str | Path, leave_out: Path | None = None) -> Iterator[F
     def note(error: OSError) -> None:
         unreadable.append(Found(str(error.filename), unreadable_folder(error)))
 
-    barred = None if leave_out is None else os.path.realpath(leave_out)
-    for parent, folders, files in os.walk(folder, onerror=note):
-        folders[:] = sorted(
-            name for name in folders if os.path.realpath(os.path.join(parent, name)) != barred
-        )
+    seen = {os.path.realpath(folder)}
+    if leave_out is not None:
+        seen.add(os.path.realpath(leave_out))
+    for parent, folders, files in os.walk(folder, onerror=note, followlinks=True):
+        folders[:] = _unseen(parent, folders, seen)
         yield from unreadable
         unreadable.clear()
         for name in sorted(files):
             if is_video_name(name):
                 yield Found(os.path.join(parent, name))
     yield from unreadable
+
+
+def _unseen(parent: str, folders: list[str], seen: set[str]) -> list[str]:
+    """The folders to walk into, real ones before links to them, so that a link changes no name."""
+    found = []
+    for name in sorted(
+        folders, key=lambda name: (os.path.islink(os.path.join(parent, name)), name)
+    ):
+        real = os.path.realpath(os.path.join(parent, name))
+        if real not in seen:
+            seen.add(real)
+            found.append(name)
+    return sorted(found)
 
 
 def unreadable_folder(error: OSError) -> InputError:

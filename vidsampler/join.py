@@ -320,7 +320,8 @@ def _open_split(
     overwrite: bool,
 ) -> ShardJob:
     from vidsampler.files import to_json_bytes
-    from vidsampler.shards.job import OutputFolder, ShardJob
+    from vidsampler.shards.folder import OutputFolder
+    from vidsampler.shards.job import ShardJob
     from vidsampler.shards.manifest import FORMAT
 
     said = [[each.video, each.captions, each.start, each.end] for each in records]

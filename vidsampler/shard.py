@@ -87,11 +87,18 @@ def _folder(folder: str | Path) -> Path:
 
 def _shards(folder: Path) -> Source | None:
     from vidsampler.shards import Reader
+    from vidsampler.shards.folder import unfinished
     from vidsampler.shards.manifest import committed
 
     if not committed(folder) and not any(folder.glob("*.tar")):
         return None
     with Reader(folder) as reader:
+        if waiting := unfinished(folder, {manifest.name for manifest in reader.manifests}):
+            raise InputError(
+                f"{folder}: {waiting} of its shards are planned and not made yet",
+                hint="run the command that was interrupted again",
+                code="uncommitted",
+            )
         origins = {source: (key, folder) for key, source in reader.sources.items()}
         return Source(folder, "shards", origins, reader.manifests[0].recipe)
 
@@ -163,7 +170,8 @@ def shard(
         >>> vidsampler.shard("shards/", "fewer/", shards=8)      # doctest: +SKIP
     """
     from vidsampler.config import to_plain
-    from vidsampler.shards.job import OutputFolder, ShardJob
+    from vidsampler.shards.folder import OutputFolder
+    from vidsampler.shards.job import ShardJob
     from vidsampler.shards.manifest import FORMAT
     from vidsampler.shards.run import run
     from vidsampler.video.container import usable_cpus

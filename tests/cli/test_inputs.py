@@ -101,3 +101,17 @@ def test_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch, name: str) -> None
     monkeypatch.setattr(sys, "stdin", Stdin())
     with pytest.raises(InputError), opened(Item(name)):
         pass
+
+
+def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
+    from vidsampler.files import walk_videos
+
+    (tmp_path / "videos" / "sub").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for path in ("videos/a.mp4", "videos/sub/b.mp4", "elsewhere/c.mp4"):
+        (tmp_path / path).write_bytes(b"x")
+    (tmp_path / "videos" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "videos" / "again").symlink_to(tmp_path / "videos" / "sub")
+    (tmp_path / "videos" / "sub" / "loop").symlink_to(tmp_path / "videos")
+    found = [os.path.relpath(each.path, tmp_path) for each in walk_videos(tmp_path / "videos")]
+    assert found == ["videos/a.mp4", "videos/more/c.mp4", "videos/sub/b.mp4"]

@@ -11,7 +11,8 @@ import pytest
 
 from vidsampler.errors import InputError, UsageError
 from vidsampler.files import write_file
-from vidsampler.shards.job import Item, Outcome, OutputFolder, ShardJob, Unit
+from vidsampler.shards.folder import OutputFolder
+from vidsampler.shards.job import Item, Outcome, ShardJob, Unit
 from vidsampler.shards.manifest import Failure
 from vidsampler.shards.writer import Member
 
@@ -200,7 +201,7 @@ def test_the_lock_file_of_a_run_that_ends_is_no_lock(
         (tmp_path / ".lock").unlink()
         fcntl.flock(handle, operation)
 
-    monkeypatch.setattr("vidsampler.shards.job.fcntl.flock", ended_before)
+    monkeypatch.setattr("vidsampler.shards.folder.fcntl.flock", ended_before)
     with job(tmp_path), pytest.raises(UsageError, match="another run is writing"), job(tmp_path):
         pass
 

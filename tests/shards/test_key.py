@@ -30,6 +30,7 @@ def test_a_good_name_is_its_own_key() -> None:
         ("视频.mp4", "video"),
         ("\udcff.mp4", "video"),
         (".mp4", "mp4"),
+        ("v1.5", "v1_5"),
         ("l" * 200 + ".mp4", "l" * 71),
     ],
 )

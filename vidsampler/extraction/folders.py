@@ -8,19 +8,9 @@ from pathlib import Path
 
 from vidsampler.errors import UsageError
 from vidsampler.files import sync_folder, write_file, writing
-from vidsampler.shards.job import (
-    CONFIG,
-    ERRORS,
-    LOCK,
-    PLAN,
-    Item,
-    Outcome,
-    OutputFolder,
-    Unit,
-    add_error,
-    read_errors,
-    stem_of,
-)
+from vidsampler.shards.errors import add_error, read_errors
+from vidsampler.shards.folder import CONFIG, ERRORS, LOCK, PLAN, OutputFolder, stem_of
+from vidsampler.shards.job import Item, Outcome, Unit
 from vidsampler.shards.manifest import Failure
 from vidsampler.shards.writer import remove_spool
 

@@ -9,6 +9,8 @@ import unicodedata
 from collections.abc import Container
 from pathlib import PurePath
 
+from vidsampler.files import is_video_name
+
 KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 """What a key looks like: no slash, no dot, and short enough for every kind of tar."""
 
@@ -27,7 +29,9 @@ def make_key(relative: str, taken: Container[str] = frozenset()) -> str:
         relative: The path below the folder of videos; may hold bytes that are no UTF-8.
         taken: Keys that are given away; one of them gets the digits too.
     """
-    stem = str(PurePath(relative).with_suffix("")) if PurePath(relative).stem else relative
+    path = PurePath(relative)
+    # The ending of a folder's name, or of an unknown one, belongs to the name.
+    stem = str(path.with_suffix("")) if is_video_name(path.name) else relative
     if KEY.fullmatch(stem) and stem not in taken:
         return stem
     digits = hashlib.sha256(os.fsencode(relative)).hexdigest()

@@ -15,7 +15,9 @@ from vidsampler import plainyaml
 from vidsampler.errors import InputError
 from vidsampler.files import write_file
 from vidsampler.shards.build import Stop, Work, build
-from vidsampler.shards.job import CONFIG, Item, Job, Outcome, Unit, write_errors
+from vidsampler.shards.errors import write_errors
+from vidsampler.shards.folder import CONFIG
+from vidsampler.shards.job import Item, Job, Outcome, Unit
 from vidsampler.shards.manifest import Failure
 
 SomeJob = TypeVar("SomeJob", bound=Job)

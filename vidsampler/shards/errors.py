@@ -1,0 +1,43 @@
+"""``errors.jsonl``: what is failed now."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from vidsampler.files import to_json_bytes, write_file, writing
+from vidsampler.shards.folder import ERRORS
+from vidsampler.shards.manifest import Failure
+
+
+def write_errors(folder: Path, failures: Iterable[Failure]) -> None:
+    """Writes ``errors.jsonl``: what is failed now, in the order of the sources.
+
+    Raises:
+        VidsamplerError: It cannot be written.
+    """
+    ordered = sorted(failures, key=lambda failure: failure.source)
+    data = b"".join(to_json_bytes(failure.to_json()) for failure in ordered)
+    write_file(folder / ERRORS, data)
+
+
+def add_error(folder: Path, failure: Failure) -> None:
+    """Adds a line to ``errors.jsonl``.
+
+    Raises:
+        VidsamplerError: It cannot be written.
+    """
+    path = folder / ERRORS
+    with writing(path), path.open("ab") as file:
+        file.write(to_json_bytes(failure.to_json()))
+
+
+def read_errors(folder: Path) -> list[Failure]:
+    """What an earlier run wrote there; none where there is no such file or it is cut."""
+    failures = []
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        for line in (folder / ERRORS).read_bytes().splitlines():
+            failures.append(Failure.from_json(json.loads(line)))
+    return failures

@@ -1,0 +1,218 @@
+"""The processes of a distributed run, and what they do together.
+
+Started by torchrun, or by nobody: then the run is alone and every function here costs nothing.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from vidsampler.errors import UsageError, VidsamplerError
+
+Context = torch.autograd.function.FunctionCtx
+
+WAIT = 60.0
+"""Seconds after which a run whose rank has died gives up."""
+
+_BUCKET = 25_000_000
+"""Numbers that are sent at once when gradients are averaged."""
+
+
+class World:
+    """All ranks of a run; see `vidsampler.retriever.World` for what a retriever needs of it.
+
+    Attributes:
+        rank: Of this process, from 0.
+        size: How many there are.
+        device: What this process computes on.
+    """
+
+    def __init__(self, rank: int, size: int, device: torch.device) -> None:
+        self.rank = rank
+        self.size = size
+        self.device = device
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.rank == 0
+
+    def gather(self, local: Tensor) -> Tensor:
+        """The tensors of all ranks in their order, joined along axis 0, with gradients.
+
+        The gradient of the part that a rank gave is summed over all ranks, as each of them may have
+        used it.
+        """
+        if self.size == 1:
+            return local
+        if local.dtype == torch.bool:
+            return self.gather(local.to(torch.uint8)).to(torch.bool)
+        found: Tensor = _Gather.apply(local, self)
+        return found
+
+    def add(self, local: Tensor) -> Tensor:
+        """The sum over all ranks, with gradients."""
+        if self.size == 1:
+            return local
+        found: Tensor = _Add.apply(local)
+        return found
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Makes each gradient the mean over the ranks; a missing one counts as 0."""
+        if self.size == 1:
+            return
+        for bucket in _buckets([each for each in parameters if each.requires_grad]):
+            parts = [torch.zeros_like(each) if each.grad is None else each.grad for each in bucket]
+            flat = torch.cat([part.reshape(-1) for part in parts])
+            dist.all_reduce(flat)
+            flat /= self.size
+            offset = 0
+            for each in bucket:
+                each.grad = flat[offset : offset + each.numel()].view_as(each).clone()
+                offset += each.numel()
+
+    def spread(self, module: nn.Module) -> None:
+        """Gives all ranks the weights of rank 0."""
+        if self.size == 1:
+            return
+        for each in _state(module):
+            dist.broadcast(each.data, 0)
+
+    def check_same(self, module: nn.Module) -> None:
+        """Makes sure that the weights are the same on all ranks, to the bit.
+
+        Raises:
+            VidsamplerError: They are not.
+        """
+        if self.size == 1:
+            return
+        digest = fingerprint(_state(module))
+        mine = torch.tensor(list(digest), dtype=torch.uint8, device=self.device)
+        first = mine.clone()
+        dist.broadcast(first, 0)
+        different = torch.tensor(float(not torch.equal(mine, first)), device=self.device)
+        dist.all_reduce(different)
+        if different.item():
+            raise VidsamplerError(
+                f"the weights differ on {int(different.item())} of {self.size} ranks",
+                hint="this is a fault of the program or of the machines; resume the run",
+                code="diverged",
+            )
+
+    def agree(self, value: bool) -> bool:
+        """Whether any rank says so."""
+        if self.size == 1:
+            return value
+        said = torch.tensor(float(value), device=self.device)
+        dist.all_reduce(said)
+        return bool(said.item())
+
+    def wait(self) -> None:
+        """Until all ranks are here."""
+        if self.size > 1:
+            dist.barrier()
+
+
+@contextmanager
+def open_world(device: str | None = None) -> Iterator[World]:
+    """Joins the ranks that torchrun started, nccl between GPUs and gloo otherwise.
+
+    Args:
+        device: `cpu` or `cuda`; None: cuda where there is one.
+
+    Raises:
+        UsageError: There is no GPU, or fewer than ranks on this machine.
+    """
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if kind.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError("there is no GPU that torch can use", hint="run with --device cpu")
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World(0, 1, torch.device(kind))
+        return
+    here = int(os.environ.get("LOCAL_RANK", "0"))
+    if kind == "cuda":
+        if here >= torch.cuda.device_count():
+            raise UsageError(
+                f"rank {here} of this machine has no GPU: there are {torch.cuda.device_count()}",
+                hint=f"run with --nproc {torch.cuda.device_count()}",
+            )
+        torch.cuda.set_device(here)
+        kind = f"cuda:{here}"
+    dist.init_process_group(
+        "nccl" if kind.startswith("cuda") else "gloo",
+        timeout=datetime.timedelta(seconds=WAIT),
+    )
+    try:
+        yield World(dist.get_rank(), dist.get_world_size(), torch.device(kind))
+    finally:
+        dist.destroy_process_group()
+
+
+def fingerprint(tensors: Iterable[Tensor]) -> bytes:
+    """(32,) SHA-256 of the bytes of some tensors."""
+    found = hashlib.sha256()
+    for each in tensors:
+        plain = each.detach().reshape(-1).cpu().contiguous().view(torch.uint8)
+        found.update(plain.numpy().tobytes())
+    return found.digest()
+
+
+def _state(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
+
+
+def _buckets(parameters: list[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """Parameters of one kind together, up to a size: one message in place of hundreds."""
+    bucket: list[nn.Parameter] = []
+    size = 0
+    for each in sorted(parameters, key=lambda parameter: str(parameter.dtype)):
+        if bucket and (size + each.numel() > _BUCKET or each.dtype != bucket[0].dtype):
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(each)
+        size += each.numel()
+    if bucket:
+        yield bucket
+
+
+class _Gather(torch.autograd.Function):
+    """all_gather whose backward sums what all ranks want of a part."""
+
+    @staticmethod
+    def forward(context: Context, local: Tensor, world: World) -> Tensor:
+        context.rank, context.length = world.rank, len(local)  # type: ignore[attr-defined]
+        parts = [torch.empty_like(local) for _ in range(world.size)]
+        dist.all_gather(parts, local.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(context: Context, *gradients: Tensor) -> tuple[Tensor, None]:
+        whole = gradients[0].contiguous()
+        dist.all_reduce(whole)
+        start = context.rank * context.length  # type: ignore[attr-defined]
+        return whole[start : start + context.length], None  # type: ignore[attr-defined]
+
+
+class _Add(torch.autograd.Function):
+    """all_reduce whose backward is one too."""
+
+    @staticmethod
+    def forward(context: Context, local: Tensor) -> Tensor:
+        whole = local.clone()
+        dist.all_reduce(whole)
+        return whole
+
+    @staticmethod
+    def backward(context: Context, *gradients: Tensor) -> Tensor:
+        whole = gradients[0].clone()
+        dist.all_reduce(whole)
+        return whole
