@@ -267,14 +267,15 @@ def print_memory(name: str, root: Path, options: argparse.Namespace) -> None:
         samples = []
         for _ in epoch():
             samples.append(sum(each.memory_info().rss for each in tree()) / 1e6)
-        third = max(1, len(samples) // 3)
-        rows.append([round(max(samples[i : i + third])) for i in range(0, 3 * third, third)])
+        thirds = np.array_split(np.array(samples), 3)
+        rows.append([round(part.max()) for part in thirds if len(part)])
     print(json.dumps(rows))
 
 
 def memory_of(name: str, options: argparse.Namespace) -> list[list[int]]:
     arguments = ["--memory-of", name, "--videos", str(options.videos)]
     arguments += ["--workers", str(options.workers), "--batch", str(options.batch)]
+    arguments += ["--memory-epochs", str(options.memory_epochs)]
     done = subprocess.run(
         [sys.executable, __file__, *arguments], stdout=subprocess.PIPE, text=True, check=True
     )

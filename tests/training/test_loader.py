@@ -412,6 +412,44 @@ def test_to_moves_tensors_alone(videos: Split) -> None:
     assert moved.step == 0
 
 
+def test_decoding_threads_leave_threads_of_pytorch_alone(videos: Split) -> None:
+    before = torch.get_num_threads()
+    inside: list[int] = []
+    others: list[int] = []
+
+    def noting(texts: list[str]) -> Tensor:
+        inside.append(torch.get_num_threads())
+        return tokenize(texts)
+
+    torch.set_num_threads(3)
+    try:
+        config = LoaderConfig(frames=1, size=8, batch_size=2, workers=2)
+        for _ in Loader(videos, config, noting):
+            other = threading.Thread(target=lambda: others.append(torch.get_num_threads()))
+            other.start()
+            other.join()
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert inside == [1] * 3
+    assert others == [3] * 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_pinned_memory(videos: Split) -> None:
+    loader = loader_of(videos, size=16, pin_memory=True, workers=2)
+    plain = loader_of(videos, size=16)
+    for batch, expected in zip(loader, plain, strict=True):
+        assert batch.frames_BNCHW.is_pinned()
+        assert torch.equal(batch.to("cuda").frames_BNCHW.cpu(), expected.frames_BNCHW)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_no_memory_is_pinned_without_a_gpu(videos: Split) -> None:
+    with pytest.raises(ConfigError, match="pin_memory needs a GPU"):
+        loader_of(videos, pin_memory=True)
+
+
 def test_a_tokenizer_of_open_clip(videos: Split) -> None:
     open_clip = pytest.importorskip("open_clip")
     clip = open_clip.get_tokenizer("ViT-B-32-quickgelu")

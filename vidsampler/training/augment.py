@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 CROP_SCALE = (0.5, 1.0)
@@ -111,7 +112,7 @@ def _moved(
 ) -> Tensor:
     functional = _functional()
     moved: Tensor = functional.affine(
-        frames,
+        frames.contiguous(),  # it is slow with colours last
         angle=angle,
         translate=[round(each) for each in translate],
         scale=1.0,
@@ -139,9 +140,11 @@ _OPERATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "brightness": lambda frames, s: _functional().adjust_brightness(frames, 1 + 0.9 * s),
     "colour": lambda frames, s: _functional().adjust_saturation(frames, 1 + 0.9 * s),
     "contrast": lambda frames, s: _functional().adjust_contrast(frames, 1 + 0.9 * s),
-    "sharpness": lambda frames, s: _functional().adjust_sharpness(frames, 1 + 0.9 * s),
+    "sharpness": lambda frames, s: _functional().adjust_sharpness(
+        frames.contiguous(memory_format=torch.channels_last), 1 + 0.9 * s
+    ),
     "posterise": lambda frames, s: _functional().posterize(frames, 8 - round(4 * abs(s))),
     "solarise": lambda frames, s: _functional().solarize(frames, 255 * (1 - abs(s))),
-    "contrast, automatic": lambda frames, _: _functional().autocontrast(frames),
+    "contrast, automatic": lambda frames, _: _functional().autocontrast(frames.contiguous()),
     "equalise": lambda frames, _: _functional().equalize(frames),
 }

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vidsampler.errors import ConfigError
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -47,8 +49,10 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same with its tensors on a device; from pinned memory it does not wait."""
+        # Other memory may be used for the next batch as soon as nobody holds it.
+        pinned = self.frames_BNCHW.is_pinned()
         moved: dict[str, Any] = {
-            each.name: value.to(device, non_blocking=True)
+            each.name: value.to(device, non_blocking=pinned)
             for each in fields(self)
             if isinstance(value := getattr(self, each.name), Tensor)
         }
@@ -76,9 +80,14 @@ class FrameMemory:
 
     Args:
         pin: Memory that a GPU can fetch from by itself.
+
+    Raises:
+        ConfigError: There is no GPU to pin memory for.
     """
 
     def __init__(self, *, pin: bool = False) -> None:
+        if pin and not torch.cuda.is_available():
+            raise ConfigError("pin_memory needs a GPU, and PyTorch finds none")
         self._pin = pin
         self._free: list[npt.NDArray[np.uint8]] = []
 

@@ -55,7 +55,7 @@ class LoaderConfig:
         seed: Of the order, of captions and of augmentations.
         workers: Decoding threads; 0: the caller's own; null: as many as there are processors.
         prefetch: Batches that are decoded ahead of the one that is wanted.
-        pin_memory: Put frames where a GPU fetches them from without waiting.
+        pin_memory: Put frames where a GPU fetches them from while others are decoded.
     """
 
     frames: int = 16
@@ -201,7 +201,7 @@ class Loader:
         epoch = self._epoch
         steps = iter(range(self._step, len(self)))
         workers = usable_cpus() if self.config.workers is None else self.config.workers
-        pool = ThreadPoolExecutor(workers, "decode") if workers else None
+        pool = _start_threads(workers) if workers else None
         ahead = 1 + self.config.prefetch if pool else 1
         waiting: deque[_Waiting] = deque()
         try:
@@ -349,6 +349,24 @@ class Loader:
                 f"for {len(texts)} captions, not ({len(texts)}, L) int64"
             )
         return tokens_TL
+
+
+def _start_threads(count: int) -> ThreadPoolExecutor:
+    """Threads in which PyTorch uses no threads of its own: there are enough of them."""
+    started = threading.Barrier(count + 1)
+
+    def begin() -> None:
+        torch.set_num_threads(1)
+        torch.get_num_threads()  # a thread takes over what was set last when it first asks: now
+        started.wait()
+
+    pool = ThreadPoolExecutor(count, "decode", initializer=begin)
+    for _ in range(count):
+        pool.submit(int)  # starts a thread, for those before are not free yet
+    started.wait()
+    # Threads that others begin later are to take over what was set before.
+    torch.set_num_threads(torch.get_num_threads())
+    return pool
 
 
 @dataclass(frozen=True, eq=False)
