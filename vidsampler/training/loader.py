@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from vidsampler.training.batch import Batch, FrameMemory, TextBatch
 from vidsampler.training.order import Order, Purpose, uniforms
 from vidsampler.training.pictures import FrameDecoder, RegionOf
 from vidsampler.training.split import Split
+from vidsampler.training.threads import start_threads, submit
 from vidsampler.video.container import usable_cpus
 from vidsampler.video.positions import uniform_positions
 
@@ -201,7 +202,7 @@ class Loader:
         epoch = self._epoch
         steps = iter(range(self._step, len(self)))
         workers = usable_cpus() if self.config.workers is None else self.config.workers
-        pool = _start_threads(workers) if workers else None
+        pool = start_threads(workers) if workers else None
         ahead = 1 + self.config.prefetch if pool else 1
         waiting: deque[_Waiting] = deque()
         try:
@@ -270,10 +271,10 @@ class Loader:
         if config.captions != "none":
             captions = np.array([caption for _, caption in pairs], np.int64)
             wordings = self.split.wordings[captions]
-            tokens_BL = _result(pool, self._tokens, wordings)
+            tokens_BL = submit(pool, self._tokens, wordings)
         pixels = frames_BNHWC.numpy()
         rows = [
-            _result(
+            submit(
                 pool,
                 self._load,
                 epoch,
@@ -351,24 +352,6 @@ class Loader:
         return tokens_TL
 
 
-def _start_threads(count: int) -> ThreadPoolExecutor:
-    """Threads in which PyTorch uses no threads of its own: there are enough of them."""
-    started = threading.Barrier(count + 1)
-
-    def begin() -> None:
-        torch.set_num_threads(1)
-        torch.get_num_threads()  # a thread takes over what was set last when it first asks: now
-        started.wait()
-
-    pool = ThreadPoolExecutor(count, "decode", initializer=begin)
-    for _ in range(count):
-        pool.submit(int)  # starts a thread, for those before are not free yet
-    started.wait()
-    # Threads that others begin later are to take over what was set before.
-    torch.set_num_threads(torch.get_num_threads())
-    return pool
-
-
 @dataclass(frozen=True, eq=False)
 class _Waiting:
     """A batch that is being decoded."""
@@ -385,17 +368,6 @@ class _Waiting:
             if self.tokens_BL is None
             else replace(self.batch, tokens_BL=self.tokens_BL())
         )
-
-
-def _result(
-    pool: ThreadPoolExecutor | None, call: Callable[..., Any], *args: Any
-) -> Callable[[], Any]:
-    """Waits for a call that a pool does, or does it now where there is none."""
-    if pool is None:
-        result = call(*args)
-        return lambda: result
-    future: Future[Any] = pool.submit(call, *args)
-    return future.result
 
 
 def _times(facts: dict[str, Any], stored: int, key: str) -> npt.NDArray[np.float64]:
