@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from vidsampler import registry
-from vidsampler.config import Layer, file_layer
+from vidsampler.config import Layer, configs_dir, file_layer
 from vidsampler.errors import ConfigError
 from vidsampler.retriever_config import RetrieverConfig, resolve_tree
 
@@ -142,6 +142,9 @@ def method_layer(
     values = {key: value for key, value in layer.values.items() if key != "datasets"}
     if dataset is not None:
         registry.entry("datasets", dataset)
+        if (configs_dir() / "training" / f"{dataset}.yaml").is_file():
+            # What training on this dataset changes in every method.
+            values = _merged(values, file_layer(dataset, "training").values)
         values = _merged(values, (layer.values.get("datasets") or {}).get(dataset) or {})
     return Layer(layer.place, _merged(values, changes or {}))
 

@@ -131,7 +131,12 @@ class Bar:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Takes the bar away; more news bring a new one."""
         self._stack.close()
+        self._progress = None
 
     def show(self, finished: int, total: int) -> None:
         """One video more is finished."""

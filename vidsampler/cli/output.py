@@ -136,19 +136,25 @@ class Progress:
         self._done = 0
         self._begun = self._said = time.monotonic()
 
-    def advance(self) -> None:
-        """One item more is done."""
+    def advance(self, news: str = "") -> None:
+        """One item more is done.
+
+        Args:
+            news: A few words beside the rate, such as the loss.
+        """
         self._done += 1
         if self._bar is not None and self._task is not None:
             rate = self._done / max(1e-9, time.monotonic() - self._begun)
-            self._bar.update(self._task, advance=1, rate=f"{rate:.3g}/s")
+            self._bar.update(self._task, advance=1, rate=f"{rate:.3g}/s {news}".rstrip())
             return
         now = time.monotonic()
         if now - self._said >= PLAIN_PROGRESS_SECONDS and self._done < self._total:
             self._said = now
             rate = self._done / max(1e-9, now - self._begun)
             left = (self._total - self._done) / rate
-            _say(f"{self._done}/{self._total} {self._what}, {rate:.3g}/s, {left:.0f} s left\n")
+            words = [f"{self._done}/{self._total} {self._what}", f"{rate:.3g}/s"]
+            words += [f"{left:.0f} s left", *([news] if news else [])]
+            _say(", ".join(words) + "\n")
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 from vidsampler.shards.job import Item, Job, Outcome, Unit
 from vidsampler.shards.manifest import Failure
 from vidsampler.shards.writer import Member
+from vidsampler.stop import Stop
 from vidsampler.workers import Answer, WorkerPool
 
 
@@ -40,38 +38,6 @@ class Work:
     spool: Path | None = None
     cost: float = 0.0
     problem: tuple[str, str] = ("missing", "the file is gone")
-
-
-class Stop:
-    """Whether the run is to end: the first Ctrl-C (or SIGTERM) asks, the second interrupts.
-
-    Use it in a ``with`` block around the run; outside the main thread it does nothing.
-
-    Args:
-        asked: Called when the first one comes.
-    """
-
-    def __init__(self, asked: Callable[[], None] | None = None) -> None:
-        self.requested = False
-        self._asked = asked
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Stop:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._signalled)
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _signalled(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
-            raise KeyboardInterrupt
-        self.requested = True
-        if self._asked is not None:
-            self._asked()
 
 
 @dataclass

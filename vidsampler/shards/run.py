@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 from vidsampler import plainyaml
 from vidsampler.errors import InputError
 from vidsampler.files import write_file
-from vidsampler.shards.build import Stop, Work, build
+from vidsampler.shards.build import Work, build
 from vidsampler.shards.errors import write_errors
 from vidsampler.shards.folder import CONFIG
 from vidsampler.shards.job import Item, Job, Outcome, Unit
 from vidsampler.shards.manifest import Failure
+from vidsampler.stop import Stop
 
 SomeJob = TypeVar("SomeJob", bound=Job)
 

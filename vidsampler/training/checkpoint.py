@@ -1,13 +1,15 @@
 """Checkpoints: whole or not there, and nothing in them that runs.
 
-A run folder holds ``last/`` and ``best/``, each with what `Retriever.save` writes, and in
-``state/`` the newest states of the optimiser, from which a run goes on to the bit.
+A run folder holds ``last/`` and ``best/``, each with what `Retriever.save` writes. ``last/`` has a
+``state.pt`` beside it, from which the run goes on to the bit; ``best/`` a ``result.json`` that says
+why it is the best.
 """
 
 from __future__ import annotations
 
+import io
+import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -15,12 +17,50 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
-from vidsampler.errors import InputError
-from vidsampler.files import sync_folder, write_file, writing
+from vidsampler.errors import InputError, VidsamplerError
+from vidsampler.files import sync_folder, writing
+from vidsampler.retriever import Retriever
 
-STATE = "state.pt"
-_STEP = re.compile(r"step-(\d{9})")
+LAST, BEST = "last", "best"
+STATE, RESULT = "state.pt", "result.json"
+
+
+def save_last(run: Path, retriever: Retriever, state: dict[str, Any]) -> None:
+    """Writes ``last/``.
+
+    Args:
+        run: The run folder.
+        retriever: The weights.
+        state: Of the optimiser and the loader: tensors and plain containers alone.
+
+    Raises:
+        VidsamplerError: There is no room; what was there stays.
+    """
+
+    def fill(folder: Path) -> None:
+        retriever.save(folder)
+        # By way of memory: torch says of a full disk only that its writer failed.
+        data = io.BytesIO()
+        torch.save(state, data)
+        (folder / STATE).write_bytes(data.getbuffer())
+
+    save_folder(run / LAST, fill)
+
+
+def save_best(run: Path, retriever: Retriever, result: dict[str, Any]) -> None:
+    """Writes ``best/``.
+
+    Raises:
+        VidsamplerError: There is no room; what was there stays.
+    """
+
+    def fill(folder: Path) -> None:
+        retriever.save(folder)
+        (folder / RESULT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+    save_folder(run / BEST, fill)
 
 
 def save_folder(folder: Path, fill: Callable[[Path], None]) -> None:
@@ -38,11 +78,12 @@ def save_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             temporary.chmod(0o755)
-            fill(temporary)
+            _fill(folder, temporary, fill)
             for path in temporary.iterdir():
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
-            old = folder.with_name(f".{folder.name}-old")
+            sync_folder(temporary)
+            old = _old(folder)
             shutil.rmtree(old, ignore_errors=True)
             if folder.exists():
                 os.replace(folder, old)
@@ -53,50 +94,48 @@ def save_folder(folder: Path, fill: Callable[[Path], None]) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def restore_replaced(folder: Path) -> None:
-    """Brings back what `save_folder` had moved away when it was killed between its two steps."""
-    old = folder.with_name(f".{folder.name}-old")
-    if old.is_dir() and not folder.exists():
-        os.replace(old, folder)
+def _fill(folder: Path, temporary: Path, fill: Callable[[Path], None]) -> None:
+    try:
+        fill(temporary)
+    except SafetensorError as error:
+        raise VidsamplerError(
+            f"{folder}: cannot be written: {error}",
+            hint="make room or choose another place, then run again with --resume auto",
+            code="unwritable",
+        ) from error
+    except VidsamplerError as error:
+        # It names the file under its temporary name.
+        raise VidsamplerError(
+            error.message.replace(str(temporary), str(folder)),
+            hint="make room or choose another place, then run again with --resume auto",
+            code=error.code,
+        ) from error
 
 
-def save_state(folder: Path, step: int, state: dict[str, Any], keep: int = 2) -> Path:
-    """Writes a state of training and forgets all but the newest ones.
+def restore(run: Path) -> None:
+    """Clears up after a run that was killed while it saved.
 
-    Args:
-        folder: Of the run.
-        step: Of the whole run, from 0.
-        state: Tensors and plain containers alone.
-        keep: How many to keep.
+    A folder that `save_folder` had moved away comes back, what was half written goes.
+    """
+    for name in (LAST, BEST):
+        folder = run / name
+        if _old(folder).is_dir() and not folder.exists():
+            os.replace(_old(folder), folder)
+        for left in run.glob(f".{name}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}-old")
+
+
+def read_state(run: Path) -> dict[str, Any]:
+    """The state beside the last weights; nothing in it is executed.
 
     Raises:
-        VidsamplerError: There is no room; the earlier ones stay.
+        InputError: It is missing, damaged or of another kind.
     """
-    import io
-
-    data = io.BytesIO()
-    torch.save(state, data)
-    path = folder / "state" / f"step-{step:09d}.pt"
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, data.getvalue(), durable=True)
-    for older in states(folder)[keep:]:
-        older.unlink(missing_ok=True)
-    return path
-
-
-def states(folder: Path) -> list[Path]:
-    """The states of a run, newest first."""
-    found = [path for path in (folder / "state").glob("step-*.pt") if _STEP.fullmatch(path.stem)]
-    return sorted(found, reverse=True)
-
-
-def read_state(path: Path) -> dict[str, Any]:
-    """Reads a state; nothing in it is executed.
-
-    Raises:
-        InputError: It is damaged or of another kind.
-    """
+    path = run / LAST / STATE
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -104,20 +143,16 @@ def read_state(path: Path) -> dict[str, Any]:
             f"{path}: cannot be read: {error.strerror or error}", code="unreadable"
         ) from error
     except Exception as error:
+        why = str(error).partition("\n")[0]
         raise InputError(
-            f"{path}: not a state of training, or a damaged one: {error}".splitlines()[0],
-            code="damaged",
+            f"{path}: not a state of training, or a damaged one: {why}", code="damaged"
         ) from error
-    if not isinstance(state, dict) or "step" not in state:
+    if not isinstance(state, dict) or "step" not in state or "optimizer" not in state:
         raise InputError(f"{path}: not a state of training", code="foreign")
     return state
 
 
-def newest_state(folder: Path) -> tuple[Path, dict[str, Any]] | None:
-    """The newest state that is whole, passing over damaged ones; None where there is none."""
-    for path in states(folder):
-        try:
-            return path, read_state(path)
-        except InputError:
-            continue
-    return None
+def weights_folder(checkpoint: Path, which: str = BEST) -> Path:
+    """The folder with the weights: a checkpoint itself, or one of a run folder."""
+    inside = checkpoint / which
+    return inside if inside.is_dir() else checkpoint

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -166,6 +166,11 @@ class Loader:
         items = self._order.left_out(epoch)
         return [self.split.keys[self._pair(epoch, item)[0]] for item in items.tolist()]
 
+    def keys_of(self, epoch: int, step: int) -> list[str]:
+        """The keys of the videos that a step shows to all ranks."""
+        items = self._order.whole_batch(epoch, step)
+        return [self.split.keys[self._pair(epoch, item)[0]] for item in items.tolist()]
+
     def state(self) -> dict[str, Any]:
         """Where the loader stands, as plain data: what follows the last batch that was given."""
         return {"epoch": self._epoch, "step": self._step, **self._identity()}
@@ -198,7 +203,7 @@ class Loader:
             raise ValueError(f"there is no step {step} of epoch {epoch}: it has {len(self)} steps")
         self._epoch, self._step = epoch, step
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Generator[Batch, None, None]:
         epoch = self._epoch
         steps = iter(range(self._step, len(self)))
         workers = usable_cpus() if self.config.workers is None else self.config.workers
@@ -234,6 +239,13 @@ class Loader:
         order = replace(self._order, items=len(self.split.texts), shuffle=False, drop_last=False)
         for step in range(order.steps):
             wordings = order.batch(0, step)
+            yield TextBatch(self._tokens(wordings), torch.from_numpy(wordings))
+
+    def all_texts(self) -> Iterator[TextBatch]:
+        """As `texts`, but each rank gets all of every batch."""
+        step = max(1, self.config.batch_size)
+        for first in range(0, len(self.split.texts), step):
+            wordings = np.arange(first, min(first + step, len(self.split.texts)), dtype=np.int64)
             yield TextBatch(self._tokens(wordings), torch.from_numpy(wordings))
 
     # ---------------------------------------------------------------- one batch

@@ -58,6 +58,23 @@ class World:
         found: Tensor = _Gather.apply(local, self)
         return found
 
+    def gather_rows(self, local: Tensor | None) -> Tensor:
+        """The rows of all ranks, which may have different numbers of them, without gradients.
+
+        Args:
+            local: (rows, ...) of the same further axes on each rank; None: this rank has none.
+
+        Raises:
+            ValueError: No rank has any.
+        """
+        if self.size == 1:
+            if local is None:
+                raise ValueError("no rank has any rows")
+            return local
+        parts: list[Tensor | None] = [None] * self.size
+        dist.all_gather_object(parts, None if local is None else local.detach().cpu())
+        return torch.cat([part for part in parts if part is not None]).to(self.device)
+
     def add(self, local: Tensor) -> Tensor:
         """The sum over all ranks, with gradients."""
         if self.size == 1:
@@ -66,10 +83,19 @@ class World:
         return found
 
     def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Makes each gradient the mean over the ranks; a missing one counts as 0."""
+        """Makes each gradient the mean over the ranks.
+
+        Where some ranks have none it counts as 0; where no rank has one it stays missing, so that
+        the optimiser leaves the weight alone as it does with one rank.
+        """
         if self.size == 1:
             return
-        for bucket in _buckets([each for each in parameters if each.requires_grad]):
+        learning = [each for each in parameters if each.requires_grad]
+        there = torch.tensor([float(each.grad is not None) for each in learning])
+        there = there.to(self.device)
+        dist.all_reduce(there)
+        used = [each for each, count in zip(learning, there.tolist(), strict=True) if count]
+        for bucket in _buckets(used):
             parts = [torch.zeros_like(each) if each.grad is None else each.grad for each in bucket]
             flat = torch.cat([part.reshape(-1) for part in parts])
             dist.all_reduce(flat)

@@ -1,0 +1,286 @@
+"""`vidsampler train`: a method learns on a dataset."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vidsampler import plainyaml
+from vidsampler.cli import recipes
+from vidsampler.cli.extract import INTERRUPTED, Bar
+from vidsampler.cli.options import Debug, Json, Value, output_of
+from vidsampler.cli.output import Output, Progress
+from vidsampler.config import Layer, file_layer, flag_layer, set_layer
+from vidsampler.errors import UsageError
+
+if TYPE_CHECKING:
+    from vidsampler.train import Plan, Trained
+    from vidsampler.training.validation import Measured
+
+NAME = "train"
+EXAMPLE = (
+    "\b\nExamples:\n"
+    "  vidsampler train --dataset shapes --method adaclip --top-k 4\n"
+    "  vidsampler train --dataset msrvtt --method mmsampler --shards msrvtt/ --nproc 4\n"
+    "  vidsampler train --run adaclip/msrvtt --shards msrvtt/ --resume auto"
+)
+
+
+def command(
+    context: typer.Context,
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", metavar="NAME", help="See: vidsampler list datasets."),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", metavar="NAME", help="See: vidsampler list methods.")
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", metavar="NAME", help="A published run, such as adaclip/msrvtt."),
+    ] = None,
+    shards: Annotated[
+        Value,
+        typer.Option("--shards", metavar="DIR", help="What shard made; shapes needs none."),
+    ] = None,
+    top_k: Annotated[
+        Value, typer.Option("-k", "--top-k", metavar="K", help="Frames to keep.")
+    ] = None,
+    keep_target: Annotated[
+        Value,
+        typer.Option("--keep-target", metavar="R", help="Share of frames that gate is to keep."),
+    ] = None,
+    frames: Annotated[
+        Value, typer.Option("--frames", metavar="N", help="Candidate frames.")
+    ] = None,
+    backbone: Annotated[
+        Value, typer.Option("--backbone", metavar="NAME", help="An open_clip model.")
+    ] = None,
+    pretrained: Annotated[
+        Value, typer.Option("--pretrained", metavar="TAG", help="Its weights: a tag or a file.")
+    ] = None,
+    sampler: Annotated[
+        Value, typer.Option("--sampler", metavar="NAME", help="Another sampler.")
+    ] = None,
+    head: Annotated[Value, typer.Option("--head", metavar="NAME", help="Another head.")] = None,
+    sampler_from: Annotated[
+        Value,
+        typer.Option("--sampler-from", metavar="RUN", help="Start from this run's sampler."),
+    ] = None,
+    freeze_backbone: Annotated[
+        bool, typer.Option("--freeze-backbone", help="Only sampler and head learn.")
+    ] = False,
+    epochs: Annotated[Value, typer.Option("--epochs", metavar="E")] = None,
+    batch_size: Annotated[
+        Value, typer.Option("--batch-size", metavar="B", help="Of all processes together.")
+    ] = None,
+    lr: Annotated[
+        Value, typer.Option("--lr", metavar="RATE", help="Learning rate of new modules.")
+    ] = None,
+    seed: Annotated[
+        Value, typer.Option("--seed", metavar="S", help="Of weights, order and draws.")
+    ] = None,
+    workers: Annotated[
+        Value, typer.Option("--workers", metavar="W", help="Decoding threads [default: automatic].")
+    ] = None,
+    evals_per_epoch: Annotated[
+        Value,
+        typer.Option("--evals-per-epoch", metavar="V", help="Validations [default: 1]."),
+    ] = None,
+    select_on: Annotated[
+        Value,
+        typer.Option(
+            "--select-on", metavar="SPLIT", help="val, or test as published runs do [default: val]."
+        ),
+    ] = None,
+    checkpoint_every: Annotated[
+        Value,
+        typer.Option("--checkpoint-every", metavar="STEPS", help="Save after so many too."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", metavar="DIR", help="The run folder [default: runs/DATASET-METHOD]."
+        ),
+    ] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", metavar="auto|RUN", help="Go on with what is there, or with RUN."),
+    ] = None,
+    nproc: Annotated[
+        int, typer.Option("--nproc", metavar="N", help="Processes, one a GPU.", min=1)
+    ] = 1,
+    device: Annotated[
+        Value, typer.Option("--device", metavar="NAME", help="cpu or cuda [default: cuda if any].")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="FILE", help="Settings: a YAML file.")
+    ] = None,
+    settings: recipes.Set = None,
+    dry_run: recipes.DryRun = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a sampler and retrieval on a dataset.
+
+    On the CPU, a GPU, or several (--nproc). Ctrl-C saves and leaves; --resume auto goes on, to the
+    bit. The run folder holds last/, best/, log.jsonl, curves.png and config.yaml.
+    """
+    from vidsampler.train import CONFIG, plan_run
+    from vidsampler.training.launch import launch, under_torchrun
+    from vidsampler.training.settings import train_config
+
+    out = output_of(context)
+    layers: list[Layer] = []
+    if resume not in (None, "auto"):
+        assert resume is not None
+        if output is not None and output != Path(resume):
+            raise UsageError("--resume RUN writes to RUN; leave --output out")
+        output = Path(resume)
+        if not (output / CONFIG).is_file():
+            raise UsageError(
+                f"{output} is no run: there is no {CONFIG} in it",
+                hint="give the folder that train wrote (--output)",
+            )
+        layers.append(file_layer(str(output / CONFIG), NAME))
+    layers += [file_layer(config, NAME)] if config is not None else []
+    layers += [set_layer(assignment) for assignment in settings or ()]
+    layers += [
+        flag_layer("--shards", "shards", shards, "dataset"),
+        flag_layer("--top-k", "k", top_k, "sampler"),
+        flag_layer("--keep-target", "keep_target", keep_target, "sampler"),
+        flag_layer("--frames", "frames", frames),
+        flag_layer("--backbone", "name", backbone, "backbone"),
+        flag_layer("--pretrained", "pretrained", pretrained, "backbone"),
+        flag_layer("--sampler", "name", sampler, "sampler"),
+        flag_layer("--head", "name", head, "head"),
+        flag_layer("--sampler-from", "sampler_from", sampler_from),
+        flag_layer("--epochs", "epochs", epochs, "training"),
+        flag_layer("--batch-size", "batch_size", batch_size, "training"),
+        flag_layer("--lr", "lr", lr, "training"),
+        flag_layer("--seed", "seed", seed),
+        # Random weights of the backbone, and frames that `random` keeps, are another seed's too.
+        flag_layer("--seed", "seed", seed, "backbone"),
+        flag_layer("--seed", "seed", seed, "sampler"),
+        flag_layer("--workers", "workers", workers, "run"),
+        flag_layer("--evals-per-epoch", "evals_per_epoch", evals_per_epoch, "run"),
+        flag_layer("--select-on", "select_on", select_on, "run"),
+        flag_layer("--checkpoint-every", "checkpoint_every", checkpoint_every, "run"),
+        flag_layer("--device", "device", device, "run"),
+    ]
+    if freeze_backbone:
+        layers.append(Layer("--freeze-backbone", {"training": {"freeze": ["all"]}}))
+    resolved = train_config(layers, method=method, dataset=dataset, run=run)
+    plan = plan_run(resolved, output, resume=resume is not None)
+    if dry_run:
+        _print_plan(out, plan)
+        return
+    if nproc > 1 and not under_torchrun():
+        code = launch(sys.argv[1:], nproc)
+        if code:
+            raise typer.Exit(code)
+        return
+    _train(out, plan, resume=resume is not None)
+
+
+def _train(out: Output, plan: Plan, *, resume: bool) -> None:
+    import os
+
+    from vidsampler.train import train
+    from vidsampler.training.loop import Watch
+
+    leads = os.environ.get("RANK", "0") == "0"
+    with Bar(out) as videos, _Steps(out, videos) as bar:
+        done = train(
+            plan.config,
+            plan.folder,
+            resume=resume,
+            watch=Watch(bar.show, bar.measured) if leads else None,
+            progress=videos.show if leads else None,
+            asked_to_stop=bar.stopping if leads else None,
+        )
+    if leads:
+        _print(out, done)
+    if done.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+class _Steps:
+    """The progress of training, which begins with the first step."""
+
+    def __init__(self, out: Output, videos: Bar) -> None:
+        self._out = out
+        self._videos = videos
+        self._stack = ExitStack()
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> _Steps:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._stack.close()
+
+    def show(self, done: int, total: int, loss: float) -> None:
+        """A step is done."""
+        if self._progress is None:
+            self._videos.close()
+            left = total - done + 1
+            self._progress = self._stack.enter_context(self._out.progress(left, "steps"))
+        self._progress.advance(f"loss {loss:.3f}")
+
+    def measured(self, epoch: float, found: Measured) -> None:
+        """A validation is done."""
+        line = (
+            f"epoch {epoch:.3g}: R@1 {found.recall['R@1']:.1f} of {found.queries} queries, "
+            f"{found.kept:.2f} of {found.candidates:g} frames kept"
+        )
+        if self._progress is None:
+            self._out.note(line)
+            return
+        with self._progress.paused():
+            self._out.note(line)
+
+    def stopping(self) -> None:
+        """The first Ctrl-C."""
+        self._out.note("saving after the step at hand; Ctrl-C again ends at once")
+
+
+def _print(out: Output, done: Trained) -> None:
+    if out.json:
+        out.result(done.to_json())
+        return
+    out.line(f"{done.folder}: {done.steps:,} of {done.of:,} steps, {done.seconds:.0f} s")
+    if done.best is not None and "t2v" in done.best:
+        out.line(
+            f"best: R@1 {done.best['t2v']['R@1']:.1f} on {done.best['selected_on']} "
+            f"(chance {done.best['chance']:.1f}), epoch {done.best['epoch']:.3g}"
+        )
+    if done.test is not None:
+        test = done.test
+        out.line(
+            f"test: R@1 {test['t2v']['R@1']:.1f} (chance {test['chance']:.1f}), "
+            f"R@5 {test['t2v']['R@5']:.1f}, R@10 {test['t2v']['R@10']:.1f}; "
+            f"{test['frames_kept']:.2f} of {test['candidates']:g} frames kept"
+        )
+        if "informative" in test:
+            out.line(
+                f"of the kept frames, {test['informative']:.3f} are informative "
+                f"({test['informative_after_first']:.3f} without the first candidate), "
+                f"{test['showing_a_fact']:.3f} show a fact; "
+                f"{test['facts_shown']:.3f} of all facts are shown"
+            )
+    if done.interrupted:
+        out.note("interrupted: run the same command with --resume auto to go on")
+
+
+def _print_plan(out: Output, plan: Plan) -> None:
+    plain: dict[str, Any] = plan.config.to_plain()
+    if out.json:
+        out.result({"config": plain, "writes": str(plan.folder), "resumes": plan.resume})
+        return
+    out.raw(plainyaml.dump(plain))
+    out.line(f"# would {'go on with' if plan.resume else 'write'}: {plan.folder}")

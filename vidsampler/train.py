@@ -1,0 +1,417 @@
+"""Trains a method on a dataset, from a laptop to many GPUs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vidsampler import plainyaml
+from vidsampler.errors import ConfigError, UsageError, VidsamplerError
+from vidsampler.training.settings import TrainConfig
+
+if TYPE_CHECKING:
+    from vidsampler.backbones.tokens import Tokens
+    from vidsampler.retriever import Retriever
+    from vidsampler.training.loader import Loader
+    from vidsampler.training.loop import Training, Watch
+    from vidsampler.training.validation import Measured
+    from vidsampler.training.world import World
+
+CONFIG, CURVES = "config.yaml", "curves.png"
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run came to.
+
+    Attributes:
+        folder: Of the run: config.yaml, last/, best/, log.jsonl, curves.png.
+        steps: That have been done, those of earlier runs that this one went on from included.
+        of: Steps of the whole run.
+        seconds: Of this run, all in all.
+        best: When the best weights were found, and what was measured then.
+        test: On the test split of `shapes`, with the best weights.
+        interrupted: The user ended it; `--resume auto` goes on.
+    """
+
+    folder: Path
+    steps: int
+    of: int
+    seconds: float
+    best: dict[str, Any] | None
+    test: dict[str, Any] | None = None
+    interrupted: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        return {
+            "run": str(self.folder),
+            "steps": self.steps,
+            "of": self.of,
+            "seconds": round(self.seconds, 3),
+            "best": self.best,
+            "test": self.test,
+            "interrupted": self.interrupted,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do, found out without torch and without writing.
+
+    Attributes:
+        config: All settings.
+        folder: Of the run.
+        resume: A run is there to go on with.
+        changed: Settings of that run that are others now.
+    """
+
+    config: TrainConfig
+    folder: Path
+    resume: bool = False
+    changed: list[str] = field(default_factory=list)
+
+
+def plan_run(config: TrainConfig, output: Path | None = None, *, resume: bool = False) -> Plan:
+    """Looks where a run goes and whether it goes on.
+
+    Args:
+        config: All settings.
+        output: The run folder; None: ``runs/DATASET-METHOD``.
+        resume: Go on with what is there; nothing there is a new run.
+
+    Raises:
+        UsageError: There is a run already and it is not to be resumed, or it is no folder.
+        ConfigError: The run that is there has other settings.
+    """
+    folder = output or Path("runs") / f"{config.dataset.name}-{config.method}"
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file, not the folder of a run")
+    there = (folder / CONFIG).exists()
+    if not there:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise UsageError(
+                f"{folder} holds something else than a run", hint="take another --output"
+            )
+        return Plan(config, folder)
+    if not resume:
+        raise UsageError(
+            f"{folder} holds a run already",
+            hint="go on with it by --resume auto, or take another --output",
+        )
+    changed = _changed(plainyaml.load((folder / CONFIG).read_text("utf-8")), config.to_plain())
+    if changed:
+        raise ConfigError(
+            f"{folder} is a run with other settings: {'; '.join(changed)}",
+            hint=f"go on with its own settings by --resume {folder}, or take another --output",
+        )
+    return Plan(config, folder, resume=True)
+
+
+def train(
+    config: TrainConfig,
+    output: str | Path | None = None,
+    *,
+    resume: bool = False,
+    watch: Watch | None = None,
+    progress: Progress | None = None,
+    asked_to_stop: Callable[[], None] | None = None,
+) -> Trained:
+    """Trains a retriever. Under torchrun, every rank calls this.
+
+    Args:
+        config: From `train_config`.
+        output: The run folder; None: ``runs/DATASET-METHOD``.
+        resume: Go on with the run that is there, if there is one.
+        watch: Who is told how it goes.
+        progress: Of making the shards of `shapes`: videos that are done, and all of them.
+        asked_to_stop: Called on the first Ctrl-C.
+
+    Raises:
+        UsageError, ConfigError: Settings that do not fit each other, the data or the folder.
+        InputError: Shards are missing or damaged, or there is no validation split.
+        VidsamplerError: A loss is not a number, the folder cannot be written, or a rank has died.
+
+    Example:
+        >>> from vidsampler.training.settings import train_config
+        >>> config = train_config(method="adaclip", dataset="shapes")
+        >>> train(config, "runs/first")                                   # doctest: +SKIP
+    """
+    from vidsampler.stop import Stop
+    from vidsampler.training.world import open_world
+
+    clock = time.perf_counter()
+    plan = plan_run(config, None if output is None else Path(output), resume=resume)
+    with _apart_ranks(), open_world(config.run.device) as world:
+        loaded = _load(plan, world, progress)
+        with Stop(asked_to_stop, patient=world.size > 1) as stop:
+            training = _training(plan, loaded, world, stop, watch)
+            whole = training.run()
+        if not whole:
+            seconds = time.perf_counter() - clock
+            return Trained(
+                plan.folder, training.done, training.steps, seconds, training.best, interrupted=True
+            )
+        if world.leads:
+            from vidsampler.training.curves import draw_curves
+
+            draw_curves(plan.folder, plan.folder / CURVES)
+        test = _test_on_shapes(plan, loaded, world) if config.dataset.name == "shapes" else None
+        return Trained(
+            plan.folder,
+            training.done,
+            training.steps,
+            time.perf_counter() - clock,
+            training.best,
+            test,
+        )
+
+
+@dataclass
+class _Loaded:
+    retriever: Retriever
+    shards: Path
+    size: int
+    state: dict[str, Any] | None
+
+
+@contextmanager
+def _apart_ranks() -> Iterator[None]:
+    """Says which rank an error is of, and what it means when another rank has gone."""
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    try:
+        yield
+    except VidsamplerError as error:
+        if rank > 0:
+            error.message = f"rank {rank}: {error.message}"
+        raise
+    except RuntimeError as error:
+        # What gloo and nccl raise when a connection ends or nothing comes for a while.
+        lost = ("gloo", "nccl", "connection", "timed out", "peer")
+        if size > 1 and any(word in str(error).lower() for word in lost):
+            raise VidsamplerError(
+                f"rank {rank} has lost another rank: {str(error).partition(chr(10))[0]}",
+                hint="see that rank's own error above; then go on with --resume auto",
+                code="rank-lost",
+            ) from error
+        raise
+
+
+def _load(plan: Plan, world: World, progress: Progress | None) -> _Loaded:
+    """Finds the shards, and builds the retriever or loads it."""
+    from vidsampler.cached_shards import dataset_shards
+    from vidsampler.files import write_file, writing
+    from vidsampler.retriever import Retriever
+    from vidsampler.training.checkpoint import LAST, read_state, restore
+
+    config = plan.config
+    if world.leads and plan.resume:
+        restore(plan.folder)
+    world.wait()
+    state = read_state(plan.folder) if (plan.folder / LAST).is_dir() else None
+    if state is not None:
+        retriever = Retriever.from_pretrained(plan.folder / LAST)
+    else:
+        retriever = Retriever.from_config(config)
+        if config.sampler_from is not None:
+            _take_sampler(retriever, config.sampler_from)
+    retriever.check_trainable()
+    size = frame_size(retriever)
+    shards = dataset_shards(
+        config.dataset.name,
+        config.dataset.shards,
+        render=config.dataset.render,
+        frames=config.frames,
+        size=size,
+        progress=progress,
+    )
+    if world.leads:
+        with writing(plan.folder):
+            plan.folder.mkdir(parents=True, exist_ok=True)
+        text = plainyaml.dump(config.to_plain())
+        write_file(plan.folder / CONFIG, text.encode("utf-8"), durable=True)
+    return _Loaded(retriever.to(world.device), shards, size, state)
+
+
+def _training(
+    plan: Plan, loaded: _Loaded, world: World, stop: Any, watch: Watch | None
+) -> Training:
+    from vidsampler.cached_shards import split_folder
+    from vidsampler.training.loader import Loader, LoaderConfig
+    from vidsampler.training.loop import Training
+
+    config = plan.config
+    loader = Loader(
+        split_folder(loaded.shards, "train"),
+        LoaderConfig(
+            frames=config.frames,
+            size=loaded.size,
+            captions=config.training.captions,
+            augment=config.training.augment,
+            batch_size=config.training.batch_size,
+            seed=config.seed,
+            workers=config.run.workers,
+            pin_memory=world.device.type == "cuda",
+        ),
+        tokenizer(loaded.retriever),
+        rank=world.rank,
+        ranks=world.size,
+    )
+    validation = None
+    if config.run.evals_per_epoch:
+        validation = evaluation_loader(
+            split_folder(loaded.shards, config.run.select_on), loaded.retriever, config, world
+        )
+    training = Training(
+        loaded.retriever, config, loader, validation, world, plan.folder, stop, watch
+    )
+    if loaded.state is not None:
+        training.resume(loaded.state)
+    return training
+
+
+def evaluation_loader(
+    folder: Path, retriever: Retriever, config: TrainConfig, world: World
+) -> Loader:
+    """All videos of a split in its order, each rank its part."""
+    from vidsampler.training.loader import Loader, LoaderConfig
+
+    loader = Loader(
+        folder,
+        LoaderConfig(
+            frames=config.frames,
+            size=frame_size(retriever),
+            captions="none",
+            batch_size=config.training.batch_size,
+            shuffle=False,
+            drop_last=False,
+            workers=config.run.workers,
+            pin_memory=world.device.type == "cuda",
+        ),
+        tokenizer(retriever),
+        rank=world.rank,
+        ranks=world.size,
+    )
+    loader.split.need_captions()
+    return loader
+
+
+def frame_size(retriever: Retriever) -> int:
+    """Pixels of the square frames that a retriever is given: what its hungriest part wants."""
+    from vidsampler.samplers.policy_config import EXTRACTORS
+
+    size = retriever.pixels.size
+    if retriever.sampler is None or retriever.sampler.extractor is None:
+        return size
+    extractor = retriever.config.sampler.policy.extractor
+    if EXTRACTORS[extractor.name].architecture is None and extractor.name != "small":
+        return size
+    return max(size, extractor.input_size)
+
+
+def tokenizer(retriever: Retriever) -> Callable[[list[str]], Any]:
+    """From captions to token ids, as loaders want it."""
+
+    def tokenize(captions: list[str]) -> Any:
+        tokens: Tokens = retriever.backbone.tokenize(captions)
+        return tokens.ids_TL
+
+    return tokenize
+
+
+def _take_sampler(retriever: Retriever, checkpoint: Path) -> None:
+    """Gives a retriever the sampler's weights of a checkpoint or run."""
+    from vidsampler.retriever import Retriever
+    from vidsampler.training.checkpoint import weights_folder
+
+    folder = weights_folder(checkpoint)
+    theirs = Retriever.from_pretrained(folder)
+    if theirs.sampler is None:
+        raise UsageError(f"{folder} has no learned sampler to take (--sampler-from)")
+    assert retriever.sampler is not None
+    try:
+        retriever.sampler.load_state_dict(theirs.sampler.state_dict())
+    except RuntimeError as error:
+        name = theirs.config.sampler.name
+        raise UsageError(
+            f"the sampler {name} of {folder} does not fit the sampler "
+            f"{retriever.config.sampler.name} as it is set",
+            hint="take the same sampler.policy and frames as that checkpoint's config.yaml",
+        ) from error
+
+
+def _test_on_shapes(plan: Plan, loaded: _Loaded, world: World) -> dict[str, Any]:
+    """R@1, frames kept, and how many of these matter, on the test split with the best weights."""
+    from vidsampler.cached_shards import split_folder
+    from vidsampler.datasets.shapes import cached_folder, read
+    from vidsampler.retriever import Retriever
+    from vidsampler.training.checkpoint import BEST
+    from vidsampler.training.validation import measure
+
+    world.wait()
+    retriever = Retriever.from_pretrained(plan.folder / BEST).to(world.device)
+    folder = split_folder(loaded.shards, "test")
+    found = measure(retriever, evaluation_loader(folder, retriever, plan.config, world), world)
+    result = {"split": "test", **found.to_json()}
+    if plan.config.dataset.shards is None:
+        truth = read(cached_folder(plan.config.dataset.render), "test")
+        result |= informative_share(found, {video.video: video for video in truth})
+    return result
+
+
+def informative_share(found: Measured, truth: dict[str, Any]) -> dict[str, float]:
+    """How many of the kept frames matter.
+
+    Args:
+        found: On a split of `shapes`.
+        truth: Video -> its `ShapesVideo`.
+
+    Returns:
+        "informative": the share of kept frames that show a fact for the first time;
+        "informative_after_first": the same without candidate 0, which `gate` always keeps;
+        "showing_a_fact": the share that shows one, repeats included; "facts_shown": the share of
+        all facts that are in a kept frame.
+    """
+    kept, later, facts = [], [], []
+    repeats = 0
+    for key, times in found.kept_times.items():
+        video = truth[key]
+        slots = [video.slot_at(time) for time in times]
+        kept += [slot.kind == "informative" for slot in slots]
+        repeats += sum(slot.fact is not None for slot in slots)
+        later += [slot.kind == "informative" for slot in slots if slot is not video.slots[0]]
+        facts.append(len(video.facts_shown(times)) / len(video.facts))
+    return {
+        "informative": sum(kept) / len(kept),
+        "informative_after_first": sum(later) / max(1, len(later)),
+        "showing_a_fact": repeats / len(kept),
+        "facts_shown": sum(facts) / len(facts),
+    }
+
+
+_FREE = ("run.device", "run.workers", "run.checkpoint_every", "run.log_every", "dataset.shards")
+"""What may be another when a run goes on; the loader checks that the shards hold the same."""
+
+
+def _changed(before: Any, now: dict[str, Any]) -> list[str]:
+    """Settings that differ, such as "training.lr was 0.001, is 0.01"."""
+    old, new = dict(_leaves(before)), dict(_leaves(now))
+    return [
+        f"{key} was {old.get(key)}, is {new.get(key)}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key) and key not in _FREE
+    ]
+
+
+def _leaves(value: Any, above: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{above}.{key}" if above else str(key))
+    else:
+        yield above, value

@@ -1,0 +1,70 @@
+"""Parts of a retriever that keep their values, and batch norms that several ranks share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from vidsampler.retriever import Retriever
+from vidsampler.training.world import World
+
+
+def freeze(retriever: Retriever, groups: Iterable[str]) -> None:
+    """Turns gradients of groups of the backbone's weights off.
+
+    Raises:
+        UsageError: There is no such group.
+    """
+    retriever.backbone.freeze(groups)
+
+
+def training_mode(retriever: Retriever) -> None:
+    """Training mode, except for what is frozen: its dropout and batch norms stay as they are."""
+    retriever.train()
+    if not any(each.requires_grad for each in retriever.backbone.parameters()):
+        retriever.backbone.eval()
+
+
+def share_batch_norms(module: nn.Module, world: World) -> None:
+    """Makes batch norms use the statistics of all ranks' batches, as one rank would.
+
+    torch's own SyncBatchNorm works on GPUs alone. Weights and their names stay as they are.
+    """
+    if world.size == 1:
+        return
+    for part in module.modules():
+        if type(part) is nn.BatchNorm2d:
+            part.__class__ = SharedBatchNorm
+            cast(Any, part).world = world
+
+
+class SharedBatchNorm(nn.BatchNorm2d):
+    """A batch norm over the batches of all ranks; made by `share_batch_norms`."""
+
+    world: World
+
+    def forward(self, maps_MCHW: Tensor) -> Tensor:
+        """As BatchNorm2d's."""
+        if not self.training:
+            return super().forward(maps_MCHW)
+        shape = (1, -1, 1, 1)
+        own = maps_MCHW.new_tensor([maps_MCHW.numel() / maps_MCHW.shape[1]])
+        count = self.world.add(own)
+        mean_C = self.world.add(maps_MCHW.sum((0, 2, 3))) / count
+        centred = maps_MCHW - mean_C.view(shape)
+        variance_C = self.world.add(centred.square().sum((0, 2, 3))) / count
+        normal = centred * (variance_C + self.eps).rsqrt().view(shape)
+        with torch.no_grad():
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
+            self.num_batches_tracked += 1
+            share = self.momentum
+            if share is None:
+                share = 1 / float(self.num_batches_tracked)
+            self.running_mean.lerp_(mean_C, share)
+            self.running_var.lerp_(variance_C * count / (count - 1), share)
+        return normal * self.weight.view(shape) + self.bias.view(shape)

@@ -1,0 +1,138 @@
+"""All settings of a training run: a method on a dataset, and how the run goes. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from vidsampler.config import Layer
+from vidsampler.datasets.shapes.settings import ShapesSettings
+from vidsampler.errors import ConfigError, UsageError
+from vidsampler.methods import MethodConfig, method_layer
+from vidsampler.retriever_config import resolve_tree
+from vidsampler.runs import PublishedRun, published_run
+
+
+@dataclass(frozen=True)
+class DatasetChoice:
+    """Which dataset is trained on.
+
+    Attributes:
+        name: A registered dataset.
+        shards: The folder that `vidsampler shard` made, with a folder for each split; null: the
+            cache's, which only `shapes` has (`--shards`).
+        render: What the videos of `shapes` are like.
+    """
+
+    name: str = "shapes"
+    shards: Path | None = None
+    render: ShapesSettings = field(default_factory=ShapesSettings)
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """How a run goes; nothing here changes what a step computes.
+
+    Attributes:
+        device: `cpu` or `cuda`; null: cuda where there is one.
+        workers: Decoding threads of each process; null: as many as there are processors.
+        evals_per_epoch: How often an epoch is interrupted for a validation; 0: never, and the last
+            weights are the best ones.
+        checkpoint_every: Save after so many steps too; validations and epochs always do.
+        select_on: The split that says which weights are the best. `test` is the published habit,
+            which reports the best of many tries on the test set.
+        log_every: Steps between lines of `log.jsonl`.
+    """
+
+    device: Literal["cpu", "cuda"] | None = None
+    workers: int | None = None
+    evals_per_epoch: int = 1
+    checkpoint_every: int | None = None
+    select_on: Literal["val", "test"] = "val"
+    log_every: int = 10
+
+    def __post_init__(self) -> None:
+        for name, least in (
+            ("workers", 0),
+            ("evals_per_epoch", 0),
+            ("checkpoint_every", 1),
+            ("log_every", 1),
+        ):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ConfigError(f"run.{name} must be at least {least}, not {value}")
+
+
+@dataclass(frozen=True)
+class TrainConfig(MethodConfig):
+    """Everything that a run depends on.
+
+    Attributes:
+        method: A registered method; where the other settings begin.
+        dataset: What is trained on.
+        sampler_from: A checkpoint or run whose sampler's weights are taken (`--sampler-from`).
+        run: How the run goes.
+    """
+
+    method: str = "clip4clip"
+    dataset: DatasetChoice = field(default_factory=DatasetChoice)
+    sampler_from: Path | None = None
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sampler_from is not None and not self.sampler.learned:
+            raise ConfigError(
+                f"sampler_from (--sampler-from) needs a learned sampler; {self.sampler.name} has "
+                "no weights",
+                hint="add --sampler gate or --sampler topk",
+            )
+
+
+def train_config(
+    layers: Sequence[Layer] = (),
+    *,
+    method: str | None = None,
+    dataset: str | None = None,
+    run: str | None = None,
+) -> TrainConfig:
+    """The settings of a run.
+
+    Args:
+        layers: Files, --set and flags, later ones winning.
+        method: A registered method; None: as a layer says under ``method``.
+        dataset: A registered dataset; None: as a layer says under ``dataset.name``.
+        run: A published run, which says both and what is different.
+
+    Raises:
+        UsageError: No method or no dataset is named, or there is none of that name.
+        ConfigError: A layer does not fit.
+    """
+    changes: dict[str, Any] = {}
+    for layer in layers:
+        said = layer.values.get("dataset")
+        name = said.get("name") if isinstance(said, dict) else None
+        dataset = dataset or (name if isinstance(name, str) else None)
+        name = layer.values.get("method")
+        method = method or (name if isinstance(name, str) else None)
+    if run is not None:
+        published = published_run(run)
+        _same(run, published, method, dataset)
+        method, dataset, changes = published.method, published.dataset, published.set
+    if method is None:
+        raise UsageError("no method is named", hint="such as --method adaclip")
+    if dataset is None:
+        raise UsageError("no dataset is named", hint="such as --dataset shapes")
+    names = Layer("{key}", {"method": method, "dataset": {"name": dataset}})
+    return resolve_tree(TrainConfig, [method_layer(method, dataset, changes), *layers, names])
+
+
+def _same(run: str, published: PublishedRun, method: str | None, dataset: str | None) -> None:
+    for what, said, theirs in (
+        ("method", method, published.method),
+        ("dataset", dataset, published.dataset),
+    ):
+        if said is not None and said != theirs:
+            raise UsageError(f"the run {run} is of the {what} {theirs}, not {said}")
