@@ -102,6 +102,10 @@ _REGISTRY: dict[str, dict[str, Entry]] = {
         ),
     },
     "backbones": {
+        "shapes": Entry(
+            "vidsampler.backbones.config:SHAPES",
+            "a CLIP small enough to learn `shapes` on a laptop",
+        ),
         "tiny": Entry(
             "vidsampler.backbones.config:TINY",
             "a small seeded CLIP, untrained: for tests and trials",

@@ -54,3 +54,4 @@ class OwnBackbone(NamedTuple):
 
 
 TINY = OwnBackbone("backbones/tiny.json", "none")
+SHAPES = OwnBackbone("backbones/shapes.json", "none")

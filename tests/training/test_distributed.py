@@ -1,0 +1,103 @@
+"""Several processes on one machine compute what one computes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.cli.running import CHECKOUT
+from tests.training.tiny_run import METHODS, tiny, write_shards
+from vidsampler import plainyaml
+from vidsampler.training.journal import read_log
+
+
+def torchrun(
+    processes: int, *words: str, seconds: float = 120, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs a module in several processes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", str(processes), "-m", *words]
+    return subprocess.run(
+        command,
+        cwd=CHECKOUT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | settings,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two ranks found."""
+    folder = tmp_path_factory.mktemp("ranks")
+    tiny(folder)  # one writer of the model's config
+    ran = torchrun(2, "tests.training.ranks", str(folder))
+    assert ran.returncode == 0, ran.stderr
+    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_gradients_of_two_ranks_are_those_of_one(
+    two_ranks: list[dict[str, Any]], method: str
+) -> None:
+    for found in two_ranks:
+        assert found["methods"][method]["tensors"] > 30
+        assert found["methods"][method]["worst"] <= 1e-5
+        assert found["methods"][method]["buffers"] <= 1e-5
+
+
+def test_what_ranks_do_together(two_ranks: list[dict[str, Any]]) -> None:
+    for found in two_ranks:
+        assert found["rows"] == [[1, 1]]
+        assert found["flags"] == [True, False]
+        # Rank 0 has 4, rank 1 none: their mean. The bias has none anywhere.
+        assert found["weight"] == [[2.0, 2.0]]
+        assert found["bias"] is None
+        assert found["message"] == "the weights differ on 1 of 2 ranks"
+
+
+def test_three_ranks_finish_an_epoch_that_they_do_not_divide(tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards", train=14, val=4)
+    config = tiny(tmp_path, "mmsampler", training={"epochs": 1})
+    (tmp_path / "config.yaml").write_text(plainyaml.dump(config.to_plain()))
+    words = ["vidsampler", "train", "--config", str(tmp_path / "config.yaml"), "--json"]
+    ran = torchrun(3, *words, "--output", str(tmp_path / "run"))
+    assert ran.returncode == 0, ran.stderr
+    done = json.loads(ran.stdout)
+    assert done["steps"] == done["of"] == 2  # 14 videos, 6 a step
+    assert done["best"]["videos"] == 4  # of which a rank has 2, and others 1
+    alone = subprocess.run(
+        [sys.executable, "-m", *words, "--output", str(tmp_path / "alone")],
+        cwd=CHECKOUT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(alone.stdout)["best"]["videos"] == 4
+    for ours, theirs in zip(*(read_log(tmp_path / name) for name in ("run", "alone")), strict=True):
+        if "loss" in ours:
+            assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+            assert ours["kept_at"] == theirs["kept_at"]
+    weights = load_file(tmp_path / "run" / "last" / "model.safetensors")
+    assert any(name.startswith("sampler.") for name in weights)
+
+
+def test_a_rank_that_dies_ends_the_run(tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards", train=12, val=4)
+    config = tiny(tmp_path, "clip4clip", training={"epochs": 500}, run={"evals_per_epoch": 0})
+    (tmp_path / "config.yaml").write_text(plainyaml.dump(config.to_plain()))
+    words = ["--config", str(tmp_path / "config.yaml"), "--output", str(tmp_path / "run")]
+    ran = torchrun(2, "tests.training.dying_rank", *words)
+    assert ran.returncode == 1
+    # What was saved before is whole.
+    assert load_file(tmp_path / "run" / "last" / "model.safetensors")

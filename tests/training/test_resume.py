@@ -1,0 +1,157 @@
+"""Runs that are stopped or killed go on to the bit."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.cli.running import CHECKOUT
+from tests.training.tiny_run import tiny, write_shards
+from vidsampler import plainyaml
+from vidsampler.errors import ConfigError, InputError, UsageError
+from vidsampler.train import train
+from vidsampler.training.checkpoint import read_state
+from vidsampler.training.journal import read_log
+from vidsampler.training.loop import Watch
+from vidsampler.training.settings import TrainConfig
+
+
+def weights(run: Path, which: str = "last") -> dict[str, torch.Tensor]:
+    """The weights of a run."""
+    return load_file(run / which / "model.safetensors")
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Weights and optimiser of two runs, to the bit."""
+    for which in ("last", "best"):
+        ours, theirs = weights(one, which), weights(other, which)
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    states = [read_state(run) for run in (one, other)]
+    assert states[0]["loader"] == states[1]["loader"]
+    assert states[0]["best"] == states[1]["best"]
+    moments = [state["optimizer"]["state"] for state in states]
+    for number, ours in moments[0].items():
+        assert all(torch.equal(ours[name], moments[1][number][name]) for name in ours)
+
+
+@pytest.mark.parametrize("method", ["adaclip", "xpool"])
+def test_stopped_anywhere_and_resumed(tmp_path: Path, method: str) -> None:
+    write_shards(tmp_path / "shards", train=20, val=5)
+    config = tiny(tmp_path, method, run={"evals_per_epoch": 2})
+    whole = train(config, tmp_path / "whole")
+    assert (whole.steps, whole.of, whole.interrupted) == (6, 6, False)
+
+    def leave_after(step: int) -> Watch:
+        def watch(done: int, total: int, loss: float) -> None:
+            if done == step:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        return Watch(step=watch)
+
+    for step in (1, 3, 5):
+        part = train(config, tmp_path / "parts", resume=True, watch=leave_after(step))
+        assert (part.steps, part.interrupted) == (step, True)
+    done = train(config, tmp_path / "parts", resume=True)
+    assert (done.steps, done.interrupted) == (6, False)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+    changing = ("videos_per_second", "memory_gib")
+    logs = [
+        [{k: v for k, v in line.items() if k not in changing} for line in read_log(tmp_path / run)]
+        for run in ("whole", "parts")
+    ]
+    assert logs[0] == logs[1]
+    # Resuming what is done changes nothing.
+    again = train(config, tmp_path / "parts", resume=True)
+    assert again.steps == 6
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def start(config: Path, run: Path, **more: Any) -> subprocess.Popen[str]:
+    """`vidsampler train --resume auto` in a process of its own."""
+    words = ["--config", str(config), "--output", str(run), "--resume", "auto"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "vidsampler", "train", *words],
+        cwd=CHECKOUT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **more,
+    )
+
+
+def written(tmp_path: Path, config: TrainConfig) -> Path:
+    """The config as a file."""
+    path = tmp_path / "config.yaml"
+    path.write_text(plainyaml.dump(config.to_plain()))
+    return path
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_and_resumed(tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards", train=20, val=5)
+    more = {"epochs": 20}
+    config = tiny(tmp_path, "adaclip", training=more, run={"checkpoint_every": 2})
+    path = written(tmp_path, config)
+    assert start(path, tmp_path / "whole").wait(120) == 0
+    draw = random.Random(0)
+    killed = 0
+    while killed < 5:
+        process = start(path, tmp_path / "parts")
+        log = tmp_path / "parts" / "log.jsonl"
+        # Not before it does something, and then at any moment.
+        seen = log.stat().st_mtime_ns if log.exists() else 0
+        while process.poll() is None and not (log.exists() and log.stat().st_mtime_ns > seen):
+            time.sleep(0.005)
+        time.sleep(draw.uniform(0, 0.4))
+        assert process.poll() is None, "the run was over before it could be killed"
+        process.kill()
+        process.communicate()
+        killed += 1
+    assert start(path, tmp_path / "parts").wait(120) == 0
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+    assert not list((tmp_path / "parts").glob(".*"))
+
+
+def test_sigterm_saves_and_leaves_130(tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards", train=12, val=4)
+    config = tiny(tmp_path, "clip4clip", training={"epochs": 10_000}, run={"evals_per_epoch": 0})
+    process = start(written(tmp_path, config), tmp_path / "run")
+    while process.poll() is None and not (tmp_path / "run" / "last").exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "--resume auto" in err
+    assert read_state(tmp_path / "run")["step"] == len(read_log(tmp_path / "run"))
+    assert "of 20,000 steps" in out
+
+
+def test_what_cannot_be_resumed(tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards", train=12, val=4)
+    config = tiny(tmp_path, "clip4clip", training={"epochs": 1})
+    run = tmp_path / "run"
+    train(config, run)
+    with pytest.raises(UsageError, match="holds a run already"):
+        train(config, run)
+    other = tiny(tmp_path, "clip4clip", training={"epochs": 2})
+    with pytest.raises(ConfigError, match=r"training\.epochs was 1, is 2$"):
+        train(other, run, resume=True)
+    (run / "last" / "state.pt").write_bytes(b"PK not a state")
+    with pytest.raises(InputError, match="not a state of training"):
+        train(config, run, resume=True)
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else" / "file").touch()
+    with pytest.raises(UsageError, match="something else than a run"):
+        train(config, tmp_path / "else", resume=True)

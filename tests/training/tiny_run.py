@@ -1,0 +1,142 @@
+"""Runs that are small enough for tests: a few videos of 4 frames, a CLIP of one block."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from tests.training.stored import write_samples
+from vidsampler.config import Layer
+from vidsampler.retriever import Retriever
+from vidsampler.training.batch import Batch
+from vidsampler.training.settings import TrainConfig, train_config
+
+FRAMES, SIZE = 4, 32
+METHODS = ("adaclip", "clip4clip", "emcl", "mmsampler", "tmass", "xpool")
+_CLIP = {
+    "embed_dim": 64,
+    "quick_gelu": True,
+    "vision_cfg": {
+        "image_size": SIZE,
+        "layers": 1,
+        "width": 64,
+        "head_width": 32,
+        "patch_size": 16,
+    },
+    "text_cfg": {
+        "context_length": 12,
+        "vocab_size": 49408,
+        "width": 64,
+        "heads": 2,
+        "layers": 1,
+    },
+}
+_WORDS = ("red", "green", "blue", "large", "small", "round", "square", "old", "new", "fast")
+
+
+def caption(number: int) -> str:
+    """Another one for each number below 100."""
+    return f"a {_WORDS[number % 10]} {_WORDS[number // 10 % 10]} thing"
+
+
+def write_shards(folder: Path, **splits: int) -> Path:
+    """Shards of random frames: so many videos of each split."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, videos in splits.items():
+        generator = np.random.default_rng(len(split) + videos)
+        (folder / split).mkdir()
+        samples = {}
+        for video in range(videos):
+            colour = generator.integers(0, 256, (FRAMES, 1, 1, 3))
+            noise = generator.integers(-20, 20, (FRAMES, SIZE, SIZE, 3))
+            frames = np.clip(colour + noise, 0, 255).astype(np.uint8)
+            facts = {"times": [float(i) for i in range(FRAMES)], "captions": [caption(video)]}
+            members = {f"{i:03d}.jpg": _jpeg(frame) for i, frame in enumerate(frames)}
+            samples[f"{split}{video}"] = members | {"json": json.dumps(facts).encode()}
+        write_samples(folder / split, samples, per_shard=8)
+    return folder
+
+
+def _jpeg(frame: Any) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(frame).save(data, "JPEG", quality=95)
+    return data.getvalue()
+
+
+def tiny(folder: Path, method: str = "adaclip", **more: Any) -> TrainConfig:
+    """The settings of a small run of a method, on shards in ``folder/shards``.
+
+    Args:
+        folder: A model config is written to it.
+        method: Registered.
+        more: Sections or values to change.
+    """
+    model = folder / "clip.json"
+    if not model.exists():
+        model.write_text(json.dumps(_CLIP))
+    values: dict[str, Any] = {
+        "dataset": {"shards": str(folder / "shards")},
+        "backbone": {"name": str(model), "pretrained": "none", "words": 12},
+        "frames": FRAMES,
+        "training": {
+            "epochs": 2,
+            "batch_size": 6,
+            "lr": 1e-3,
+            "lr_clip": 1e-3,
+            "warmup": 0.0,
+            "freeze": [],
+        },
+        "run": {"device": "cpu", "workers": 1, "log_every": 1},
+    }
+    if method in ("adaclip", "mmsampler"):
+        values["sampler"] = {
+            "policy": {
+                "extractor": {"name": "small", "size": 32, "pretrained": None, "freeze": False},
+                "width": 32,
+                "heads": 2,
+                "hidden": 16,
+            }
+        }
+    if method == "adaclip":
+        values["sampler"]["k"] = 2
+    layers = [Layer("{key}", values), Layer("{key}", more)]
+    return train_config(layers, method=method, dataset="captions")
+
+
+def batch_of(retriever: Retriever, items: Sequence[int], *, seed: int = 0) -> Batch:
+    """A batch of given items; the same item is the same video and caption in any batch.
+
+    Item i is video i // 2 where i is 1, so that two items share a video; items 2 and 3 share a
+    caption; item 4 has 3 frames.
+    """
+    frames, valid, videos, captions = [], [], [], []
+    for item in items:
+        video = 0 if item == 1 else item
+        generator = torch.Generator().manual_seed(1000 * seed + video)
+        colour = torch.randint(0, 256, (FRAMES, 3, 1, 1), generator=generator)
+        noise = torch.randint(-20, 20, (FRAMES, 3, SIZE, SIZE), generator=generator)
+        frames.append((colour + noise).clamp(0, 255).to(torch.uint8))
+        valid.append([True] * 3 + [item != 4])
+        videos.append(video)
+        captions.append(caption(2 if item == 3 else item))
+    wordings = {text: number for number, text in enumerate(sorted(set(map(caption, range(50)))))}
+    valid_BN = torch.tensor(valid)
+    return Batch(
+        frames_BNCHW=torch.stack(frames) * valid_BN[:, :, None, None, None],
+        valid_BN=valid_BN,
+        times_BN=torch.arange(FRAMES).double().expand(len(items), FRAMES),
+        tokens_BL=retriever.backbone.tokenize(captions).ids_TL,
+        keys=[f"video{video}" for video in videos],
+        videos_B=torch.tensor(videos),
+        captions_B=torch.tensor(list(items)),
+        wordings_B=torch.tensor([wordings[text] for text in captions]),
+        epoch=0,
+        step=0,
+    )
