@@ -34,21 +34,29 @@ def dataset_shards(
         progress: Of rendering and packing `shapes`.
 
     Raises:
+        UsageError, InputError: As `check_named`.
+        VidsamplerError: The cache cannot be written, or some videos cannot be packed.
+        KeyboardInterrupt: The user ended it.
+    """
+    check_named(dataset, shards)
+    return shards or _shapes_shards(render, frames, size, progress)
+
+
+def check_named(dataset: str, shards: Path | None) -> None:
+    """Whether it is known where the shards of a dataset are.
+
+    Raises:
         UsageError: No folder is named, and the dataset is not `shapes`.
         InputError: The folder is not there.
-        VidsamplerError: The cache cannot be written, or making the shards was interrupted.
     """
-    if shards is not None:
-        if not shards.is_dir():
-            raise InputError(f"{shards}: no such folder of shards", code="missing")
-        return shards
-    if dataset != "shapes":
+    if shards is not None and not shards.is_dir():
+        raise InputError(f"{shards}: no such folder of shards", code="missing")
+    if shards is None and dataset != "shapes":
         raise UsageError(
             f"where are the shards of {dataset}?",
             hint=f"make them with: vidsampler shard VIDEOS OUT --dataset {dataset} --annotations "
             "DIR, then add --shards OUT",
         )
-    return _shapes_shards(render, frames, size, progress)
 
 
 def split_folder(shards: Path, split: str) -> Path:

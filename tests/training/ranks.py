@@ -42,14 +42,16 @@ def compare(folder: Path, world: World) -> dict[str, dict[str, float]]:
         alone, alone_buffers = gradients(folder, method, World(0, 1, torch.device("cpu")))
         ours, buffers = gradients(folder, method, world)
         assert ours.keys() == alone.keys()
-        # Where softmax does not see a bias at all, its gradient is rounding alone.
-        floor = 1e-6 * max(float(each.norm()) for each in alone.values())
+        # A bias that a softmax does not see, or a scale that a batch norm undoes, has a gradient of
+        # nothing but rounding; all others count.
+        largest = max(float(each.norm()) for each in alone.values())
+        there = {name for name, each in alone.items() if float(each.norm()) > 1e-6 * largest}
+        apart = {name: float((ours[name] - alone[name]).norm()) for name in alone}
         results[method] = {
-            "tensors": len(alone),
-            "worst": max(
-                float((ours[name] - alone[name]).norm()) / max(floor, float(alone[name].norm()))
-                for name in alone
-            ),
+            "tensors": len(there),
+            "nothing": len(alone) - len(there),
+            "noise": max((apart[name] / largest for name in apart.keys() - there), default=0.0),
+            "worst": max(apart[name] / float(alone[name].norm()) for name in there),
             "buffers": max(
                 (
                     float((buffers[name].double() - each.double()).norm())

@@ -51,6 +51,8 @@ def test_gradients_of_two_ranks_are_those_of_one(
 ) -> None:
     for found in two_ranks:
         assert found["methods"][method]["tensors"] > 30
+        assert found["methods"][method]["nothing"] <= 2
+        assert found["methods"][method]["noise"] <= 1e-7
         assert found["methods"][method]["worst"] <= 1e-5
         assert found["methods"][method]["buffers"] <= 1e-5
 

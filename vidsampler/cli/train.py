@@ -25,8 +25,8 @@ NAME = "train"
 EXAMPLE = (
     "\b\nExamples:\n"
     "  vidsampler train --dataset shapes --method adaclip --top-k 4\n"
-    "  vidsampler train --dataset msrvtt --method mmsampler --shards msrvtt/ --nproc 4\n"
-    "  vidsampler train --run adaclip/msrvtt --shards msrvtt/ --resume auto"
+    "  vidsampler train --dataset msrvtt --method mmsampler --shards msrvtt/\n"
+    "  vidsampler train --run adaclip/msrvtt --shards msrvtt/ --nproc 4"
 )
 
 

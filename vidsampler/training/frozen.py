@@ -51,11 +51,16 @@ class SharedBatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(maps_MCHW)
         shape = (1, -1, 1, 1)
-        own = maps_MCHW.new_tensor([maps_MCHW.numel() / maps_MCHW.shape[1]])
-        count = self.world.add(own)
-        mean_C = self.world.add(maps_MCHW.sum((0, 2, 3))) / count
+        # Sums of thousands of numbers: in double precision, so that it does not matter how they
+        # are divided among the ranks.
+        exact = torch.float64
+        own = torch.tensor([maps_MCHW.numel() / maps_MCHW.shape[1]], dtype=exact)
+        count = self.world.add(own.to(maps_MCHW.device))
+        sum_C = self.world.add(maps_MCHW.sum((0, 2, 3), dtype=exact))
+        mean_C = (sum_C / count).to(maps_MCHW.dtype)
         centred = maps_MCHW - mean_C.view(shape)
-        variance_C = self.world.add(centred.square().sum((0, 2, 3))) / count
+        squares_C = self.world.add(centred.square().sum((0, 2, 3), dtype=exact))
+        variance_C = (squares_C / count).to(maps_MCHW.dtype)
         normal = centred * (variance_C + self.eps).rsqrt().view(shape)
         with torch.no_grad():
             assert self.running_mean is not None
@@ -66,5 +71,5 @@ class SharedBatchNorm(nn.BatchNorm2d):
             if share is None:
                 share = 1 / float(self.num_batches_tracked)
             self.running_mean.lerp_(mean_C, share)
-            self.running_var.lerp_(variance_C * count / (count - 1), share)
+            self.running_var.lerp_((squares_C / (count - 1)).to(variance_C), share)
         return normal * self.weight.view(shape) + self.bias.view(shape)

@@ -1,0 +1,150 @@
+"""`vidsampler train` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import here
+from tests.training.tiny_run import tiny, write_shards
+from vidsampler import plainyaml
+from vidsampler.training.journal import read_log
+
+
+def words(tmp_path: Path, method: str = "clip4clip", **more: object) -> list[str]:
+    """A small run's command line."""
+    config = tiny(tmp_path, method, **more)
+    (tmp_path / "config.yaml").write_text(plainyaml.dump(config.to_plain()))
+    return ["train", "--config", str(tmp_path / "config.yaml"), "--output", str(tmp_path / "run")]
+
+
+def test_a_run_from_begin_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_shards(tmp_path / "shards", train=12, val=4)
+    ran = here(capsys, *words(tmp_path, "mmsampler"), "--json", "--seed", "3")
+    assert ran.code == 0, ran.err
+    run = tmp_path / "run"
+    assert ran.json["run"] == str(run)
+    assert (ran.json["steps"], ran.json["of"]) == (4, 4)
+    assert ran.json["best"]["selected_on"] == "val"
+    assert ran.json["best"]["chance"] == 25.0
+    names = {"config.yaml", "last", "best", "log.jsonl", "curves.png"}
+    assert names <= {path.name for path in run.iterdir()}
+    assert json.loads((run / "best" / "result.json").read_text()) == ran.json["best"]
+    saved = plainyaml.load((run / "config.yaml").read_text())
+    assert [saved["seed"], saved["backbone"]["seed"], saved["sampler"]["seed"]] == [3, 3, 3]
+    lines = [line for line in read_log(run) if "loss" in line]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    assert lines[0].keys() >= {
+        "terms",
+        "rates",
+        "temperature",
+        "keep_ratio",
+        "kept_at",
+        "videos_per_second",
+        "memory_gib",
+    }
+    assert set(lines[0]["terms"]) == {"retrieval", "uniform"}
+    assert lines[0]["temperature"] == 5.0
+    assert sum(lines[0]["kept_at"]) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_sampler_of_another_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_shards(tmp_path / "shards", train=12, val=4)
+    first = words(tmp_path, "adaclip", run={"evals_per_epoch": 0})
+    assert here(capsys, *first).code == 0
+    second = [*first[:-1], str(tmp_path / "second"), "--sampler-from", str(tmp_path / "run")]
+    ran = here(capsys, *second, "--head", "mean", "--epochs", "1")
+    assert ran.code == 0, ran.err
+    third = [*first[:-1], str(tmp_path / "third"), "--sampler-from", str(tmp_path / "run")]
+    ran = here(capsys, *third, "--sampler", "gate")
+    assert ran.code == 2
+    assert "does not fit the sampler gate" in ran.err
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ran = here(
+        capsys, "train", "--dataset", "shapes", "--method", "tmass", "--sampler", "topk",
+        "--top-k", "6", "--output", str(tmp_path / "run"), "--dry-run", "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert ran.json["config"]["sampler"]["k"] == 6
+    assert ran.json["config"]["head"]["name"] == "tmass"
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_validation_split_the_ways_out_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shards(tmp_path / "shards", train=12, test=4)
+    line = words(tmp_path)
+    ran = here(capsys, *line)
+    assert ran.code == 2
+    assert "there is no split val (there are: test, train)" in ran.err
+    assert "--select-on test" in ran.err
+    assert "--evals-per-epoch 0" in ran.err
+    ran = here(capsys, *line, "--select-on", "test", "--epochs", "1", "--json", "--resume", "auto")
+    assert ran.code == 2  # another run is there now
+    again = [*line[:-1], str(tmp_path / "other")]
+    ran = here(capsys, *again, "--select-on", "test", "--epochs", "1", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.json["best"]["selected_on"] == "test"
+
+
+def test_a_bad_loss_names_the_videos(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shards(tmp_path / "shards", train=12, val=4)
+    from vidsampler.retriever import Retriever
+
+    losses = Retriever.losses
+    calls = 0
+
+    def broken(self, *args, **settings):  # type: ignore[no-untyped-def]
+        nonlocal calls
+        calls += 1
+        found = losses(self, *args, **settings)
+        if calls == 3:
+            found.terms["retrieval"] = found.terms["retrieval"] * float("nan")
+        return found
+
+    monkeypatch.setattr(Retriever, "losses", broken)
+    ran = here(capsys, *words(tmp_path))
+    assert ran.code == 1
+    assert "the loss is nan in step 1 of epoch 2, with the videos train" in ran.err
+    last = read_log(tmp_path / "run")[-1]
+    assert len(last["videos"]) == 6
+    assert all(key in ran.err for key in last["videos"])
+    # The checkpoint of the first epoch is whole, and the run goes on from it.
+    monkeypatch.setattr(Retriever, "losses", losses)
+    ran = here(capsys, *words(tmp_path), "--resume", "auto", "--json")
+    assert (ran.code, ran.json["steps"]) == (0, 4)
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "message"),
+    [
+        (["--method", "adaclp", "--dataset", "shapes"], 2, "did you mean 'adaclip'"),
+        (["--method", "xpool"], 2, "no dataset is named"),
+        (["--method", "xpool", "--dataset", "msrvtt"], 2, "where are the shards of msrvtt"),
+        (["--run", "adaclip/msrvt"], 2, "did you mean 'adaclip/msrvtt'"),
+        (["--resume", "nowhere"], 2, "nowhere is no run"),
+        (["--method", "xpool", "--dataset", "msrvtt", "--shards", "no"], 2, "no such folder"),
+        (["--method", "xpool", "--dataset", "shapes", "--batch-size", "1"], 2, "at least 2"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    more: list[str],
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # What is wrong is found before the weights of a backbone are.
+    ran = here(capsys, "train", *more, "--pretrained", "none", "--device", "cpu")
+    assert ran.code == code
+    assert message in ran.err
+    assert "Traceback" not in ran.err

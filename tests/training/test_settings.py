@@ -1,0 +1,62 @@
+"""The settings of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.training.tiny_run import METHODS, tiny
+from vidsampler.config import Layer, set_layer
+from vidsampler.errors import ConfigError, UsageError
+from vidsampler.training.settings import TrainConfig, train_config
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_shapes_trains_a_small_model_from_random_weights(method: str) -> None:
+    config = train_config(method=method, dataset="shapes")
+    assert (config.backbone.name, config.backbone.pretrained) == ("shapes", "none")
+    assert (config.frames, config.training.freeze) == (16, ())
+    assert config.sampler.policy.extractor.pretrained is None
+    assert config.dataset.shards is None
+
+
+def test_settings_as_plain_data_give_the_same_settings(tmp_path: Path) -> None:
+    for config in (
+        train_config(method="tmass", dataset="shapes"),
+        tiny(tmp_path, "adaclip", sampler_from="somewhere"),
+    ):
+        again = train_config([Layer("config: {key}", config.to_plain())])
+        assert again == config
+
+
+def test_a_published_run_says_method_and_dataset() -> None:
+    config = train_config(run="mmsampler/msrvtt-diff")
+    assert (config.method, config.dataset.name) == ("mmsampler", "msrvtt")
+    assert config.sampler.policy.features == "diff"
+    assert train_config([set_layer("training.epochs=3")], run="adaclip/msrvtt").training.epochs == 3
+    with pytest.raises(UsageError, match="the run adaclip/msrvtt is of the method adaclip, not"):
+        train_config(run="adaclip/msrvtt", method="xpool")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"run": {"evals_per_epoch": -1}}, "run.evals_per_epoch must be at least 0, not -1"),
+        ({"run": {"checkpoint_every": 0}}, "run.checkpoint_every must be at least 1, not 0"),
+        ({"run": {"select_on": "train"}}, "select_on"),
+        ({"sampler_from": "x"}, "sampler_from .--sampler-from. needs a learned sampler; uniform"),
+        ({"trainig": {}}, "did you mean 'training'"),
+    ],
+)
+def test_wrong_settings(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        train_config([Layer("file: {key}", changes)], method="clip4clip", dataset="shapes")
+
+
+def test_what_is_missing() -> None:
+    with pytest.raises(UsageError, match="no method is named"):
+        train_config(dataset="shapes")
+    with pytest.raises(UsageError, match="no dataset is named"):
+        train_config(method="xpool")
+    assert isinstance(train_config(method="xpool", dataset="msrvtt"), TrainConfig)
