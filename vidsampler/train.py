@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidsampler import plainyaml
 from vidsampler.errors import ConfigError, UsageError, VidsamplerError
+from vidsampler.training.run_folder import CONFIG, CURVES, LAST, replaced
 from vidsampler.training.settings import TrainConfig
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from vidsampler.training.validation import Measured
     from vidsampler.training.world import World
 
-CONFIG, CURVES = "config.yaml", "curves.png"
 Progress = Callable[[int, int], None]
 
 
@@ -93,9 +93,10 @@ def plan_run(config: TrainConfig, output: Path | None = None, *, resume: bool = 
     folder = output or Path("runs") / f"{config.dataset.name}-{config.method}"
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file, not the folder of a run")
-    there = (folder / CONFIG).exists()
+    # A run that came to no checkpoint is none to go on with, and none to lose.
+    there = (folder / LAST).is_dir() or replaced(folder / LAST).is_dir()
     if not there:
-        if folder.is_dir() and any(folder.iterdir()):
+        if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).exists():
             raise UsageError(
                 f"{folder} holds something else than a run", hint="take another --output"
             )
@@ -208,7 +209,7 @@ def _load(plan: Plan, world: World, progress: Progress | None) -> _Loaded:
     from vidsampler.cached_shards import check_named, dataset_shards
     from vidsampler.files import write_file, writing
     from vidsampler.retriever import Retriever
-    from vidsampler.training.checkpoint import LAST, read_state, restore
+    from vidsampler.training.checkpoint import read_state, restore
 
     config = plan.config
     # Before a backbone is fetched.
@@ -330,7 +331,7 @@ def tokenizer(retriever: Retriever) -> Callable[[list[str]], Any]:
 def _take_sampler(retriever: Retriever, checkpoint: Path) -> None:
     """Gives a retriever the sampler's weights of a checkpoint or run."""
     from vidsampler.retriever import Retriever
-    from vidsampler.training.checkpoint import weights_folder
+    from vidsampler.training.run_folder import weights_folder
 
     folder = weights_folder(checkpoint)
     theirs = Retriever.from_pretrained(folder)
@@ -353,7 +354,7 @@ def _test_on_shapes(plan: Plan, loaded: _Loaded, world: World) -> dict[str, Any]
     from vidsampler.cached_shards import split_folder
     from vidsampler.datasets.shapes import cached_folder, read
     from vidsampler.retriever import Retriever
-    from vidsampler.training.checkpoint import BEST
+    from vidsampler.training.run_folder import BEST
     from vidsampler.training.validation import measure
 
     world.wait()

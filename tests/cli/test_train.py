@@ -84,10 +84,8 @@ def test_without_a_validation_split_the_ways_out_are_named(
     assert "there is no split val (there are: test, train)" in ran.err
     assert "--select-on test" in ran.err
     assert "--evals-per-epoch 0" in ran.err
-    ran = here(capsys, *line, "--select-on", "test", "--epochs", "1", "--json", "--resume", "auto")
-    assert ran.code == 2  # another run is there now
-    again = [*line[:-1], str(tmp_path / "other")]
-    ran = here(capsys, *again, "--select-on", "test", "--epochs", "1", "--json")
+    # Nothing was trained, so nothing is in the way.
+    ran = here(capsys, *line, "--select-on", "test", "--epochs", "1", "--json")
     assert ran.code == 0, ran.err
     assert ran.json["best"]["selected_on"] == "test"
 
@@ -148,3 +146,26 @@ def test_what_is_wrong_is_said_in_a_sentence(
     assert ran.code == code
     assert message in ran.err
     assert "Traceback" not in ran.err
+
+
+@pytest.mark.slow
+def test_shapes_needs_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDSAMPLER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    small = [f"dataset.render.{split}={size}" for split, size in (("train", 20), ("val", 8))]
+    line = ["train", "--dataset", "shapes", "--method", "adaclip", "--top-k", "4", "--epochs", "1"]
+    line += ["--batch-size", "10", "--device", "cpu"]
+    for each in (*small, "dataset.render.test=8"):
+        line += ["--set", each]
+    ran = here(capsys, *line, "--json")
+    assert ran.code == 0, ran.err
+    test = ran.json["test"]
+    assert (ran.json["run"], ran.json["steps"]) == ("runs/shapes-adaclip", 2)
+    assert (test["videos"], test["chance"], test["frames_kept"]) == (8, 12.5, 4.0)
+    assert 0 <= test["informative"] <= test["showing_a_fact"] <= 1
+    ran = here(capsys, *line, "--resume", "auto")
+    assert ran.code == 0, ran.err
+    assert "chance 12.5" in ran.out
+    assert "are informative" in ran.out

@@ -32,7 +32,9 @@ def gradients(folder: Path, method: str, world: World) -> tuple[Gradients, Gradi
     found = {
         name: each.grad for name, each in retriever.named_parameters() if each.grad is not None
     }
-    return found, dict(retriever.named_buffers())
+    # Masks of attention, which hold infinities, are no statistics.
+    buffers = {name: each for name, each in retriever.named_buffers() if "mask" not in name}
+    return found, buffers
 
 
 def compare(folder: Path, world: World) -> dict[str, dict[str, float]]:

@@ -130,8 +130,9 @@ def command(
     On the CPU, a GPU, or several (--nproc). Ctrl-C saves and leaves; --resume auto goes on, to the
     bit. The run folder holds last/, best/, log.jsonl, curves.png and config.yaml.
     """
-    from vidsampler.train import CONFIG, plan_run
+    from vidsampler.train import plan_run
     from vidsampler.training.launch import launch, under_torchrun
+    from vidsampler.training.run_folder import CONFIG
     from vidsampler.training.settings import train_config
 
     out = output_of(context)

@@ -22,9 +22,7 @@ from safetensors import SafetensorError
 from vidsampler.errors import InputError, VidsamplerError
 from vidsampler.files import sync_folder, writing
 from vidsampler.retriever import Retriever
-
-LAST, BEST = "last", "best"
-STATE, RESULT = "state.pt", "result.json"
+from vidsampler.training.run_folder import BEST, LAST, RESULT, STATE, replaced
 
 
 def save_last(run: Path, retriever: Retriever, state: dict[str, Any]) -> None:
@@ -83,7 +81,7 @@ def save_folder(folder: Path, fill: Callable[[Path], None]) -> None:
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
             sync_folder(temporary)
-            old = _old(folder)
+            old = replaced(folder)
             shutil.rmtree(old, ignore_errors=True)
             if folder.exists():
                 os.replace(folder, old)
@@ -119,14 +117,10 @@ def restore(run: Path) -> None:
     """
     for name in (LAST, BEST):
         folder = run / name
-        if _old(folder).is_dir() and not folder.exists():
-            os.replace(_old(folder), folder)
+        if replaced(folder).is_dir() and not folder.exists():
+            os.replace(replaced(folder), folder)
         for left in run.glob(f".{name}-*"):
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _old(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}-old")
 
 
 def read_state(run: Path) -> dict[str, Any]:
@@ -150,9 +144,3 @@ def read_state(run: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or "step" not in state or "optimizer" not in state:
         raise InputError(f"{path}: not a state of training", code="foreign")
     return state
-
-
-def weights_folder(checkpoint: Path, which: str = BEST) -> Path:
-    """The folder with the weights: a checkpoint itself, or one of a run folder."""
-    inside = checkpoint / which
-    return inside if inside.is_dir() else checkpoint

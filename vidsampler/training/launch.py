@@ -29,7 +29,8 @@ def launch(words: Sequence[str], processes: int) -> int:
     """
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-        *("--nproc-per-node", str(processes), "-m", "vidsampler", *words),
+        # After "--", torchrun does not take --run for the beginning of an option of its own.
+        *("--nproc-per-node", str(processes), "-m", "--", "vidsampler", *words),
     ]
     # torchrun sets 1 with a warning otherwise; each process has its share of the machine.
     threads = max(1, len(os.sched_getaffinity(0)) // processes)
