@@ -385,8 +385,9 @@ def test_memory_is_used_again(videos: Split) -> None:
         for batch in loader:
             places.add(batch.frames_BNCHW.data_ptr())
             del batch
-    # One that is given, three that are decoded meanwhile.
-    assert len(places) <= 4
+    # One that is given, three that are decoded meanwhile, and for a moment those that the two
+    # threads have finished and not yet let go; of 21 batches.
+    assert len(places) <= 6
 
 
 def test_memory_that_is_held_is_not_used_again(videos: Split) -> None:

@@ -55,7 +55,8 @@ class LoaderConfig:
         drop_last: Leave out what fills no whole batch; a run that evaluates wants false.
         seed: Of the order, of captions and of augmentations.
         workers: Decoding threads; 0: the caller's own; null: as many as there are processors.
-        prefetch: Batches that are decoded ahead of the one that is wanted.
+        prefetch: Batches that are decoded ahead of the one that is wanted. Memory holds so many,
+            that one, and the one before it while it is in use.
         pin_memory: Put frames where a GPU fetches them from while others are decoded.
     """
 
