@@ -14,8 +14,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tests.training.stored import SIDE, Stored, number_in, seven, write_samples, write_split
-from tests.training.test_pictures import by_pillow
+from tests.training.stored import (
+    SIDE,
+    Stored,
+    by_pillow,
+    number_in,
+    seven,
+    write_samples,
+    write_split,
+)
 from vidsampler.errors import ConfigError, InputError, UsageError
 from vidsampler.training import augment
 from vidsampler.training.augment import random_region
