@@ -64,6 +64,25 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert copy[0].facts == {"key": "a"}
 
 
+def test_facts_without_frames(tmp_path: Path) -> None:
+    write(tmp_path)
+    write(tmp_path, "000001", ("cc",))
+    reader = Reader(tmp_path)
+    assert reader.facts(1) == reader.facts("b") == {"key": "b"}
+    assert reader.facts("cc") == {"key": "cc"}
+    assert reader.tar("b") == tmp_path / "000000.tar"
+    assert reader.tar(2) == tmp_path / "000001.tar"
+    with pytest.raises(KeyError):
+        reader.facts("nobody")
+    data = bytearray((tmp_path / "000000.tar").read_bytes())
+    data[data.index(b"b.json")] = ord("z")
+    (tmp_path / "000000.tar").write_bytes(data)
+    again = Reader(tmp_path)
+    assert again.facts("a") == {"key": "a"}
+    with pytest.raises(InputError, match=r"000000\.tar: b\.json is not where the index says"):
+        again.facts("b")
+
+
 def test_the_tar_is_a_plain_one_with_the_same_bytes_each_time(tmp_path: Path) -> None:
     write(tmp_path)
     first = (tmp_path / "000000.tar").read_bytes()

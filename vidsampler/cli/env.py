@@ -25,6 +25,7 @@ PACKAGES = (
     "pyyaml",
     "rich",
     "safetensors",
+    "simplejpeg",
     "torch",
     "torchvision",
     "typer",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -110,22 +110,32 @@ class Reader:
             IndexError, KeyError: There is none.
             InputError: The shard is damaged there.
         """
-        shard, entry = self._where[self._number[which] if isinstance(which, str) else which]
-        sizes = [padded(size) for _, size in entry.members]
-        length = sum(sizes) + BLOCK * len(sizes)
-        data = memoryview(os.pread(self._descriptor(shard), length, entry.offset))
-        members = {}
-        at = 0
-        for (name, size), room in zip(entry.members, sizes, strict=True):
-            if data[at : at + BLOCK] != header(f"{entry.key}.{name}", size) or len(data) < length:
-                raise InputError(
-                    f"{self._tar(shard)}: {entry.key}.{name} is not where the index says",
-                    hint="extract this folder again with --overwrite, or copy the shard again",
-                    code="damaged",
-                )
-            members[name] = data[at + BLOCK : at + BLOCK + size]
-            at += BLOCK + room
-        return Sample(entry.key, entry.source, members)
+        shard, entry = self._find(which)
+        return Sample(entry.key, entry.source, self._read(shard, entry, entry.members, 0))
+
+    def facts(self, which: int | str) -> dict[str, Any]:
+        """What ``KEY.json`` of a sample says, without a look at its frames.
+
+        Raises:
+            IndexError, KeyError: There is none.
+            InputError: The shard is damaged there.
+        """
+        shard, entry = self._find(which)
+        before = 0
+        for name, size in entry.members:
+            if name == "json":
+                data = self._read(shard, entry, [(name, size)], before)
+                return Sample(entry.key, entry.source, data).facts
+            before += BLOCK + padded(size)
+        raise InputError(f"{self._tar(shard)}: {entry.key} has no .json", code="damaged")
+
+    def tar(self, which: int | str) -> Path:
+        """The shard that a sample is in.
+
+        Raises:
+            IndexError, KeyError: There is no such sample.
+        """
+        return self._tar(self._find(which)[0])
 
     def __enter__(self) -> Reader:
         return self
@@ -182,18 +192,43 @@ class Reader:
                     code="damaged",
                 )
 
+    def _find(self, which: int | str) -> tuple[int, Entry]:
+        return self._where[self._number[which] if isinstance(which, str) else which]
+
+    def _read(
+        self, shard: int, entry: Entry, members: Sequence[tuple[str, int]], before: int
+    ) -> dict[str, memoryview]:
+        """Members that follow each other, ``before`` bytes after the sample's first header."""
+        sizes = [padded(size) for _, size in members]
+        length = sum(sizes) + BLOCK * len(sizes)
+        data = memoryview(os.pread(self._descriptor(shard), length, entry.offset + before))
+        found = {}
+        at = 0
+        for (name, size), room in zip(members, sizes, strict=True):
+            if data[at : at + BLOCK] != header(f"{entry.key}.{name}", size) or len(data) < length:
+                raise InputError(
+                    f"{self._tar(shard)}: {entry.key}.{name} is not where the index says",
+                    hint="extract this folder again with --overwrite, or copy the shard again",
+                    code="damaged",
+                )
+            found[name] = data[at + BLOCK : at + BLOCK + size]
+            at += BLOCK + room
+        return found
+
     def _tar(self, shard: int) -> Path:
         return self.folder / f"{self.manifests[shard].name}.tar"
 
     def _descriptor(self, shard: int) -> int:
         if shard not in self._open:
             try:
-                self._open[shard] = os.open(self._tar(shard), os.O_RDONLY | os.O_CLOEXEC)
+                opened = os.open(self._tar(shard), os.O_RDONLY | os.O_CLOEXEC)
             except OSError as error:
                 why = error.strerror or str(error)
                 raise InputError(
                     f"{self._tar(shard)}: cannot be read: {why}", code="unreadable"
                 ) from error
+            if self._open.setdefault(shard, opened) != opened:
+                os.close(opened)  # another thread was first
         return self._open[shard]
 
 
