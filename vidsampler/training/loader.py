@@ -332,7 +332,7 @@ class Loader:
         except VidsamplerError as error:
             raise InputError(
                 f"{self.split.reader.tar(video)}: {error.message}",
-                hint=f"find what is damaged with: vidsampler verify {self.split.reader.folder}",
+                hint="make the shards again, with --overwrite",
                 code=error.code,
             ) from error
         valid_N[: len(chosen)] = True
