@@ -354,7 +354,7 @@ def test_a_damaged_sample_is_named(tmp_path: Path, workers: int) -> None:
     with pytest.raises(InputError, match=r"000001\.tar: frame 1 of v4 cannot be decoded") as caught:
         next(batches)
     assert caught.value.code == "damaged"
-    assert caught.value.hint == f"find what is damaged with: vidsampler verify {tmp_path}"
+    assert caught.value.hint == "make the shards again, with --overwrite"
 
 
 def test_facts_that_do_not_fit_the_frames(tmp_path: Path) -> None:
