@@ -21,8 +21,8 @@ from vidsampler.backbones.model import Backbone, load_backbone
 from vidsampler.config import Layer
 from vidsampler.errors import UsageError
 from vidsampler.heads.base import Head, VectorHead
-from vidsampler.preprocess import PixelInput
 from vidsampler.retriever_config import RetrieverConfig
+from vidsampler.retriever_files import load_weights, pixels_of, save, saved_config
 from vidsampler.samplers.candidates import choose_candidates, seed_of
 from vidsampler.samplers.gate import GateSampler
 from vidsampler.samplers.kept import Kept, kept_features
@@ -130,18 +130,7 @@ class Retriever(nn.Module):
         self.sampler = sampler
         self.head = head
         self.epoch = 0
-        wanted = backbone.pixel_input
-        if wanted.height != wanted.width:
-            raise UsageError(
-                f"backbone {config.backbone.name} wants frames of {wanted.height} x "
-                f"{wanted.width} pixels; a retriever works on squares"
-            )
-        self.pixels = PixelInput(
-            wanted.height,
-            mean=_three(wanted.mean),
-            std=_three(wanted.std),
-            interpolation="bilinear" if wanted.interpolation == "bilinear" else "bicubic",
-        )
+        self.pixels = pixels_of(backbone.pixel_input, config.backbone.name)
 
     @classmethod
     def from_config(cls, config: RetrieverConfig) -> Retriever:
@@ -178,8 +167,6 @@ class Retriever(nn.Module):
             UsageError: The weights are those of another backbone, sampler, head or number of
                 frames than the settings say.
         """
-        from vidsampler.retriever_files import load_weights, saved_config
-
         config = saved_config(Path(folder), layers)
         # The weights come from the folder, so nothing has to be fetched first.
         bare = replace(config.backbone, pretrained="none")
@@ -220,8 +207,6 @@ class Retriever(nn.Module):
         Raises:
             VidsamplerError: The folder cannot be written.
         """
-        from vidsampler.retriever_files import save
-
         save(self, Path(folder))
 
     def set_epoch(self, epoch: int) -> None:
@@ -543,8 +528,3 @@ class Retriever(nn.Module):
     def _need_eval(self, what: str) -> None:
         if self.training:
             raise ValueError(f"{what} is for a retriever in eval mode: call eval() first")
-
-
-def _three(numbers: Sequence[float]) -> tuple[float, float, float]:
-    red, green, blue = numbers
-    return red, green, blue
