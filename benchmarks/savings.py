@@ -135,7 +135,7 @@ def main() -> None:
     counts = FRAMES[:1] if options.quick else FRAMES
     shares = (0.5,) if options.quick else SHARES
     repeats = min(3, options.repeats) if options.quick else options.repeats
-    batches = BATCHES[1:2] if options.quick else BATCHES
+    batches = BATCHES[:1] if options.quick else BATCHES
     best = {frames: best_batch(frames, backbone, repeats, batches) for frames in counts}
     print(
         f"\n{'extractor':<19}{'N':>3}{'K':>4}{'B':>4}{'GMACs':>8}{'GMACs':>8}{'saved':>8}"

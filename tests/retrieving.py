@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -65,35 +65,21 @@ class Trial:
     frames_BNCHW: Tensor
     valid_BN: Tensor
     times_BN: Tensor
-    tokens_BL: Tensor | None
+    tokens_BL: Tensor
     keys: list[str]
     videos_B: Tensor
-    wordings_B: Tensor | None
+    wordings_B: Tensor
 
-    def __getitem__(self, items: slice) -> Trial:
-        tokens, wordings = self.tokens_BL, self.wordings_B
+    def pick(self, items: list[int]) -> Trial:
+        """Some of the items, in this order."""
         return Trial(
             self.frames_BNCHW[items],
             self.valid_BN[items],
             self.times_BN[items],
-            None if tokens is None else tokens[items],
-            self.keys[items],
+            self.tokens_BL[items],
+            [self.keys[i] for i in items],
             self.videos_B[items],
-            None if wordings is None else wordings[items],
-        )
-
-    def pick(self, order: list[int]) -> Trial:
-        """The items in another order."""
-        tokens, wordings = self.tokens_BL, self.wordings_B
-        return replace(
-            self,
-            frames_BNCHW=self.frames_BNCHW[order],
-            valid_BN=self.valid_BN[order],
-            times_BN=self.times_BN[order],
-            tokens_BL=None if tokens is None else tokens[order],
-            keys=[self.keys[i] for i in order],
-            videos_B=self.videos_B[order],
-            wordings_B=None if wordings is None else wordings[order],
+            self.wordings_B[items],
         )
 
 

@@ -41,12 +41,13 @@ def test_weights_held_in_bf16_give_what_autocast_gives() -> None:
     pixels = torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     tokens = plain.tokenize(["a red square"]).ids_TL
     with torch.no_grad():
-        torch.testing.assert_close(
-            held.encode_frames(pixels), plain.encode_frames(pixels), rtol=0.02, atol=0.02
-        )
-        torch.testing.assert_close(
-            held.encode_texts(tokens), plain.encode_texts(tokens), rtol=0.02, atol=0.02
-        )
+        pairs = [
+            (held.encode_frames(pixels), plain.encode_frames(pixels)),
+            (held.encode_texts(tokens), plain.encode_texts(tokens)),
+        ]
+    for ours, theirs in pairs:
+        # bf16 has 8 bits: norms and sums between the matrices may round elsewhere.
+        assert (ours - theirs).norm() < 0.02 * theirs.norm()
 
 
 def test_the_quicker_precision_is_taken() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.retrieving import FRAMES, SAMPLERS, retriever_of, shared_retriever_of, trial
+from tests.retrieving import FRAMES, SAMPLERS, Trial, retriever_of, shared_retriever_of, trial
 from vidsampler import registry
 from vidsampler.backbones.model import Backbone
 from vidsampler.errors import ConfigError, UsageError
@@ -25,7 +25,7 @@ def k_of(sampler: str) -> int | None:
     return None if sampler == "gate" else 3
 
 
-def embed(retriever: Retriever, batch: Any) -> VideoFeatures:
+def embed(retriever: Retriever, batch: Trial) -> VideoFeatures:
     return retriever.embed_videos(batch.frames_BNCHW, batch.valid_BN, batch.times_BN, batch.keys)
 
 
@@ -44,7 +44,7 @@ def test_every_head_forward_and_backward(sampler: str) -> None:
         losses = retriever.losses(batch)
         expected = {"retrieval"} | ({"uniform"} if sampler == "gate" else set())
         assert set(losses.terms) == expected | ({"support"} if name == "tmass" else set())
-        losses.total.backward()  # type: ignore[no-untyped-call]
+        losses.total.backward()
         tower = retriever.backbone.get_parameter("clip.visual.conv1.weight").grad
         assert tower is not None
         assert tower.isfinite().all()
@@ -187,7 +187,7 @@ def test_the_extractor_clip_encodes_each_frame_once(
     assert seen.calls == [(6 + 6 + 5 + 2, False)]
     kept = retriever.choose(batch.frames_BNCHW, batch.valid_BN)
     assert [row.nonzero().ravel().tolist() for row in kept.hard_BN] == videos.kept()
-    retriever.train().losses(batch).total.backward()  # type: ignore[no-untyped-call]
+    retriever.train().losses(batch).total.backward()
     tower = retriever.backbone.get_parameter("clip.visual.conv1.weight").grad
     assert tower is not None
     assert tower.abs().max() > 0

@@ -62,8 +62,10 @@ def test_the_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_latency_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("flops", "--method", "adaclip", "--backbone", "tiny", "--frames", "4", "--kept", "2")
-    words += ("--set", "sampler.k=2", "--set", "sampler.policy.extractor={name: raw}", "--latency")
+    words = (
+        *("flops", "--method", "adaclip", "--backbone", "tiny", "--frames", "4", "--kept", "2"),
+        *("--set", "sampler.k=2", "--set", "sampler.policy.extractor={name: raw}", "--latency"),
+    )
     report = here(capsys, *words, "--json").json["latency"]
     assert (report["frames"], report["kept"]) == (4, 2)
     assert set(report["parts_ms"]) == {"backbone", "extractor", "policy"}
