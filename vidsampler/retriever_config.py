@@ -162,7 +162,8 @@ def resolve_tree(cls: type[T], layers: Iterable[Layer]) -> T:
         _without_head(layer) if isinstance(head, dict) and head.get("name", name) != name else layer
         for layer, head in zip(parts, heads, strict=True)
     ]
-    tree = _tree(cls, name)
+    base: Any = cls
+    tree = _tree(base, name)
     filled = resolve(tree, kept)
     kind = head_settings(name)
     settings = kind(**{each.name: getattr(filled.head, each.name) for each in fields(kind)})
