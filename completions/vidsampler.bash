@@ -8,7 +8,7 @@ _vidsampler() {
     done
     case "$command" in
         "")
-            COMPREPLY=($(compgen -W $'select\nextract\nshard\nlist\nenv\ncompletion\n--version\n--json\n--debug\n-h\n--help' -- "$word")) ;;
+            COMPREPLY=($(compgen -W $'select\nextract\nshard\nflops\nlist\nenv\ncompletion\n--version\n--json\n--debug\n-h\n--help' -- "$word")) ;;
         select)
             case "$before" in
                 -k|--top-k) return ;;
@@ -66,6 +66,21 @@ _vidsampler() {
             esac
             if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--dataset\n--annotations\n--splits\n--rate\n--per-shard\n--shards\n--frames\n--fps\n--keyframes\n--all\n--positions\n--size\n--quality\n--store\n--crf\n--salvage\n--workers\n--timeout\n--retry-failed\n--overwrite\n--config\n--set\n--dry-run\n--json\n--debug\n-h\n--help' -- "$word"))
             else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
+        flops)
+            case "$before" in
+                --method) COMPREPLY=($(compgen -W $'adaclip\nclip4clip\nemcl\nmmsampler\ntmass\nxpool' -- "$word")); return ;;
+                --backbone) return ;;
+                --frames) return ;;
+                --kept) return ;;
+                --sampler) COMPREPLY=($(compgen -W $'coverage\ngate\nkeyframe\nrandom\nscene\ntopk\nuniform' -- "$word")); return ;;
+                --head) COMPREPLY=($(compgen -W $'emcl\nemcl-features\nmean\nmlp\nqscore\nseq\nseqlstm\ntmass\ntransformer\nxpool' -- "$word")); return ;;
+                --dataset) return ;;
+                --accounting) return ;;
+                --config) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --set) return ;;
+            esac
+            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--method\n--backbone\n--frames\n--kept\n--sampler\n--head\n--dataset\n--accounting\n--latency\n--config\n--set\n--json\n--debug\n-h\n--help' -- "$word"))
+            else :; fi ;;
         list)
             if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--json\n--debug\n-h\n--help' -- "$word"))
             else COMPREPLY=($(compgen -W $'samplers\nheads\nbackbones\nmethods\ndatasets' -- "$word")); fi ;;

@@ -107,7 +107,18 @@ _REGISTRY: dict[str, dict[str, Entry]] = {
             "a small seeded CLIP, untrained: for tests and trials",
         ),
     },
-    "methods": {},
+    "methods": {
+        "adaclip": Entry("vidsampler.methods:ADACLIP", "topk of K frames, mlp over them (AdaCLIP)"),
+        "clip4clip": Entry(
+            "vidsampler.methods:CLIP4CLIP", "no policy: all frames, their mean (CLIP4Clip)"
+        ),
+        "emcl": Entry("vidsampler.methods:EMCL", "all frames, EM over the gallery (EMCL-Net)"),
+        "mmsampler": Entry(
+            "vidsampler.methods:MMSAMPLER", "gate held to half the frames, their mean (mmSampler)"
+        ),
+        "tmass": Entry("vidsampler.methods:TMASS", "all frames, texts as balls (T-MASS)"),
+        "xpool": Entry("vidsampler.methods:XPOOL", "all frames, pooled by the text (X-Pool)"),
+    },
     "datasets": {
         "activitynet": Entry(
             "vidsampler.datasets.activitynet:READER", "ActivityNet Captions, one paragraph a video"

@@ -16,7 +16,7 @@ COMMANDS = tuple(GROUP.commands)
 
 
 def test_the_commands() -> None:
-    assert COMMANDS == ("select", "extract", "shard", "list", "env", "completion")
+    assert COMMANDS == ("select", "extract", "shard", "flops", "list", "env", "completion")
 
 
 def test_help_takes_less_than_two_fifths_of_a_second() -> None:

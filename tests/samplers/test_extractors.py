@@ -147,7 +147,7 @@ def test_every_extractor_before_both_samplers(name: str) -> None:
 
 def test_clip_has_no_network_of_its_own() -> None:
     assert build_extractor(ExtractorConfig("clip")) is None
-    sampler = GateSampler(PolicyConfig(ExtractorConfig("clip")), clip_width=512)
+    sampler = GateSampler(PolicyConfig(ExtractorConfig("clip"), frames=16), clip_width=512)
     with pytest.raises(ValueError, match="takes the backbone's features"):
         sampler.extract(some_frames()[None], lengths(3, frames=3))
     with pytest.raises(ValueError, match="needs the width"):

@@ -135,6 +135,17 @@ class Backbone(nn.Module):
             features: Tensor = cast(Any, self.clip).encode_text(tokens_TL)
         return features.float()
 
+    def cast_for_inference(self) -> None:
+        """Holds the towers' matrices in bf16, if that is the precision.
+
+        Autocast casts them anew in every call, which takes as long as encoding a few frames. The
+        features stay the same. Such a backbone is not to be trained, nor its weights saved.
+        """
+        if self.config.precision == "bf16":
+            for module in self.clip.modules():
+                if isinstance(module, (nn.Linear, nn.Conv2d, nn.MultiheadAttention)):
+                    module.to(torch.bfloat16)
+
     def _autocast(self, like: Tensor) -> torch.autocast:
         # The meta device, for counting without weights, has no autocast.
         return torch.autocast(

@@ -19,6 +19,8 @@ from vidsampler.errors import UsageError, unknown
 
 NAME = "completion"
 EXAMPLE = '\b\nExample, for one session:\n  eval "$(vidsampler completion bash)"'
+WORDS = {"--sampler": "samplers", "--head": "heads", "--method": "methods"}
+"""Options that take the names of a kind."""
 FILES = {"bash": "vidsampler.bash", "zsh": "_vidsampler", "fish": "vidsampler.fish"}
 
 
@@ -116,8 +118,8 @@ def _flags(of: Any) -> tuple[Flag, ...]:
         words: tuple[str, ...] = ()
         if option.is_flag:
             takes = "nothing"
-        elif "--sampler" in option.opts:
-            takes, words = "words", registry.names("samplers")
+        elif kind := next((WORDS[name] for name in option.opts if name in WORDS), None):
+            takes, words = "words", registry.names(kind)
         elif "--config" in option.opts:
             takes, words = "file", _presets(of.name)
         elif option.metavar in ("FILE", "DIR"):

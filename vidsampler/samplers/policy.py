@@ -85,6 +85,8 @@ class _Transformer(nn.Module):
 
     def __init__(self, width_in: int, config: PolicyConfig) -> None:
         super().__init__()
+        if config.frames is None:
+            raise ValueError("the policy network needs the number of candidate frames")
         self.projection = _linear(width_in, config.width)
         self.positions_NW = nn.Parameter(torch.randn(config.frames, config.width))
         self.block = TemporalBlock(config.width, config.attention_heads)

@@ -106,7 +106,7 @@ class PolicyConfig:
         width: Channels of the temporal model.
         heads: Attention heads of the transformer; null: one for each 64 channels.
         hidden: Channels between the two layers of `mlp`.
-        frames: N, the candidates of a video that it is trained with.
+        frames: N, the candidates of a video that it is trained with; null: the retriever's.
     """
 
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
@@ -116,7 +116,7 @@ class PolicyConfig:
     width: int = 512
     heads: int | None = None
     hidden: int = 1024
-    frames: int = 16
+    frames: int | None = None
 
     def __post_init__(self) -> None:
         for what, name, choices in (
@@ -131,7 +131,7 @@ class PolicyConfig:
             ("hidden", self.hidden),
             ("frames", self.frames),
         ):
-            if number < 1:
+            if number is not None and number < 1:
                 raise ConfigError(f"the policy's {what} must be at least 1, not {number}")
         if self.width % self.attention_heads:
             raise ConfigError(
