@@ -124,6 +124,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="one cell: small, 8 of 16 frames")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--extractors", nargs="*", help="some of them", metavar="NAME")
+    parser.add_argument("--frames", nargs="*", type=int, default=FRAMES, metavar="N")
     parser.add_argument("--backbone", default="ViT-B-32-quickgelu")
     parser.add_argument("--json", type=Path, help="write the cells there")
     options = parser.parse_args()
@@ -131,8 +133,9 @@ def main() -> None:
     backbone = quick_backbone(BackboneConfig(options.backbone), device)
     precision = backbone.config.precision
     print(f"{options.backbone} on {device_name(device)}, {precision}: the quicker of fp32 and bf16")
-    names = ["small"] if options.quick else [name for name in EXTRACTORS if name != "clip"]
-    counts = FRAMES[:1] if options.quick else FRAMES
+    every = options.extractors or [name for name in EXTRACTORS if name != "clip"]
+    names = ["small"] if options.quick else every
+    counts = FRAMES[:1] if options.quick else options.frames
     shares = (0.5,) if options.quick else SHARES
     repeats = min(3, options.repeats) if options.quick else options.repeats
     batches = BATCHES[:1] if options.quick else BATCHES
