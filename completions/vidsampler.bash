@@ -8,7 +8,7 @@ _vidsampler() {
     done
     case "$command" in
         "")
-            COMPREPLY=($(compgen -W $'select\nextract\nshard\nlist\nenv\ncompletion\n--version\n--json\n--debug\n-h\n--help' -- "$word")) ;;
+            COMPREPLY=($(compgen -W $'select\nextract\nshard\neval\nlist\nenv\ncompletion\n--version\n--json\n--debug\n-h\n--help' -- "$word")) ;;
         select)
             case "$before" in
                 -k|--top-k) return ;;
@@ -46,7 +46,7 @@ _vidsampler() {
             else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
         shard)
             case "$before" in
-                --dataset) return ;;
+                --dataset) COMPREPLY=($(compgen -W $'activitynet\ncaptions\ncharades\ndidemo\nfolder\nlsmdc\nmsrvtt\nmsrvtt-full\nmsvd\nshapes\nvatex' -- "$word")); return ;;
                 --annotations) COMPREPLY+=($(compgen -d -- "$word")); compopt -o filenames 2>/dev/null; return ;;
                 --splits) return ;;
                 --rate) return ;;
@@ -65,6 +65,21 @@ _vidsampler() {
                 --set) return ;;
             esac
             if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--dataset\n--annotations\n--splits\n--rate\n--per-shard\n--shards\n--frames\n--fps\n--keyframes\n--all\n--positions\n--size\n--quality\n--store\n--crf\n--salvage\n--workers\n--timeout\n--retry-failed\n--overwrite\n--config\n--set\n--dry-run\n--json\n--debug\n-h\n--help' -- "$word"))
+            else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
+        eval)
+            case "$before" in
+                --similarity) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --owners) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --rerank) COMPREPLY=($(compgen -W $'none\ndsl\ninverted-softmax\nqb-norm' -- "$word")); return ;;
+                --bank) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --video-bank) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --v2t) COMPREPLY=($(compgen -W $'best\ngrouped' -- "$word")); return ;;
+                --dataset) COMPREPLY=($(compgen -W $'activitynet\ncaptions\ncharades\ndidemo\nfolder\nlsmdc\nmsrvtt\nmsrvtt-full\nmsvd\nshapes\nvatex' -- "$word")); return ;;
+                --output) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --table) COMPREPLY=($(compgen -W $'text\nmd\ncsv' -- "$word")); return ;;
+                --published) COMPREPLY=($(compgen -W $'none\nmain\nall' -- "$word")); return ;;
+            esac
+            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--similarity\n--owners\n--rerank\n--bank\n--video-bank\n--v2t\n--dataset\n--output\n--compare\n--table\n--published\n--json\n--debug\n-h\n--help' -- "$word"))
             else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
         list)
             if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--json\n--debug\n-h\n--help' -- "$word"))

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from vidsampler import __version__
-from vidsampler.cli import completion, env, extract, listing, select, shard
+from vidsampler.cli import completion, env, eval, extract, listing, select, shard
 from vidsampler.cli.options import Debug, Json, output_of
 from vidsampler.cli.output import Output, StdoutError, as_error
 from vidsampler.errors import UsageError, VidsamplerError
@@ -50,7 +50,7 @@ def root(
         out.raw(context.get_help() + "\n")
 
 
-for _module in (select, extract, shard, listing, env, completion):
+for _module in (select, extract, shard, eval, listing, env, completion):
     app.command(_module.NAME, epilog=_module.EXAMPLE)(_module.command)
 
 
