@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.evaluation.slow import slow_dsl, slow_inverted_softmax, slow_qb_norm, slow_ranks
-from vidsampler.evaluation.ranks import V2T, V2T_CONVENTIONS, Direction, rank_matrix
+from vidsampler.evaluation.ranks import DIRECTIONS, V2T, V2T_CONVENTIONS, Direction, rank_matrix
 from vidsampler.evaluation.rerank import Method, Rerank, rank_reranked, rescored
 from vidsampler.evaluation.rows import MatrixError, to_numpy
 

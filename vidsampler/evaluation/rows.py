@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-READ_BYTES = 1 << 24
+READ_BYTES = 1 << 22
 """A block that is read or converted at once holds about this many bytes, and at least one row."""
 DEVICE_SCORES = 1 << 24
 """A block of a matrix on an accelerator holds about this many scores: more work for each call."""
