@@ -287,6 +287,7 @@ def test_saved_tensors(tmp_path: Path) -> None:
         rows_of(path)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_large_file_takes_the_memory_of_a_block(tmp_path: Path) -> None:
     path = tmp_path / "scores.npy"
     texts, videos = 9000, 8000
@@ -295,10 +296,11 @@ def test_a_large_file_takes_the_memory_of_a_block(tmp_path: Path) -> None:
     # Nothing was written: all scores are 0, so that ranks follow from the order of the rows.
     assert path.stat().st_size == header + 4 * texts * videos
     program = (
-        "import resource, sys, numpy as np\n"
+        "import sys, numpy as np\n"
         "from vidsampler.evaluation.ranks import rank_matrix\n"
         "from vidsampler.evaluation import counting\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        # Not getrusage's, which begins with the peak of the process that started this one.
+        "peak = lambda: int(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0])\n"
         "before = peak()\n"
         f"ranks = rank_matrix(sys.argv[1], np.arange({texts}) % {videos})\n"
         f"assert (ranks.t2v == 1 + np.arange({texts}) % {videos}).all()\n"
@@ -310,4 +312,4 @@ def test_a_large_file_takes_the_memory_of_a_block(tmp_path: Path) -> None:
         [sys.executable, "-c", program, str(path)], capture_output=True, text=True, check=True
     )
     # Of a file of 275 MB.
-    assert int(run.stdout) < 60
+    assert int(run.stdout) < 40
