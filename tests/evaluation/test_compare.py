@@ -106,7 +106,7 @@ def test_a_table_has_both_directions_and_the_published_figures_beside() -> None:
     (ours,) = (row for row in rows if row[:2] == ["t2v", "b|c.json"])
     assert ours[8:10] == ["11.0", "53.8"]
     assert ours[10] == f"{found[0].difference:+.1f} [{found[0].low:+.1f}, {found[0].high:+.1f}]"
-    assert ours[11:] == ["this file", "dsl, transductive, chosen on val"]
+    assert ours[11:] == ["measured", "dsl, transductive, chosen on val"]
     adaclip = "AdaCLIP, top-k 12, best of 30 epochs on test, ViT-B/32"
     (theirs,) = (row for row in rows if row[:2] == ["t2v", adaclip])
     assert theirs[2:8] == ["45.1", "71.7", "79.9", "94.6", "2", "15.5"]

@@ -263,6 +263,27 @@ def test_damaged_files(tmp_path: Path) -> None:
         FileRows(tmp_path / "nothing.npy")
 
 
+def test_any_damage_to_a_header_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "scores.npy"
+    np.save(path, np.eye(3, dtype=np.float32))
+    whole = path.read_bytes()
+    generator = np.random.default_rng(0)
+    refused = 0
+    for position in range(128):
+        for byte in generator.integers(0, 256, 3):
+            path.write_bytes(whole[:position] + bytes([byte]) + whole[position + 1 :])
+            try:
+                rank_matrix(path)
+            except MatrixError:
+                refused += 1
+    assert refused > 200
+    for shape in ("(9" + "9" * 20 + ", 3)", "(-3, 3)", "(3, 3, " + "1, " * 40 + ")", "3", "'a'"):
+        header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".encode()
+        path.write_bytes(whole[:8] + len(header).to_bytes(2, "little") + header + whole[128:])
+        with pytest.raises(MatrixError):
+            rank_matrix(path)
+
+
 def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "scores.npy"
     np.save(path, np.eye(50))

@@ -161,7 +161,7 @@ def table_rows(
                     "" if kept is None else f"{kept['mean']:.1f}",
                     "" if result.gmacs_per_video is None else f"{result.gmacs_per_video:.1f}",
                     _interval(beside[name]) if name in beside else "",
-                    "this file",
+                    "measured",
                     _note(result, direction),
                 ]
             )

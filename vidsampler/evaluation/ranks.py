@@ -16,7 +16,9 @@ v2t it is neither query nor candidate.
 The matrix is read twice and never held: the first pass ranks the videos of each text and collects
 the scores of the own pairs; the second counts what stands before them in each column. Only
 comparisons of the scores as they were given and whole numbers are involved, so the size of blocks,
-the device and the number of processes cannot change a rank.
+the device and the number of processes cannot change a rank. Beside a block, memory is a few numbers
+a text and a video; "grouped" adds V bits for each video whose captions were read only in part, so
+that the captions of a video should stand together.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ errors.
 from __future__ import annotations
 
 import json
+import math
 import platform
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version as package_version
@@ -19,12 +20,13 @@ import numpy as np
 
 from vidsampler import __version__
 from vidsampler.errors import ConfigError
-from vidsampler.evaluation.ranks import METRICS, V2T, Ints, Ranks, metrics
+from vidsampler.evaluation.ranks import DIRECTIONS, METRICS, V2T, Direction, Ints, Ranks, metrics
 from vidsampler.files import to_json_bytes, write_file
 from vidsampler.schema import build, read_leaves
 
 FORMAT = "vidsampler-eval"
 VERSION = 1
+FRAMES_KEPT = ("mean", "p50", "p95")
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Result:
     seconds: float | None
     selected_on: str | None
     rerank: str
-    reranked: list[str]
+    reranked: list[Direction]
     transductive: bool
     seed: int | None
     checkpoint: str | None
@@ -104,9 +106,16 @@ class Result:
                 f"ranks: {len(ranks.v2t):,} v2t ranks for {with_captions:,} videos with captions "
                 f"out of {self.videos:,}"
             )
-        if min(ranks.t2v, default=0) < 1 or min(ranks.v2t, default=0) < 1:
-            raise ValueError("ranks: there are none, or some are below 1")
-        for direction in ("t2v", "v2t"):
+        for name, numbers, least, most in (
+            ("t2v", ranks.t2v, 1, self.videos),
+            ("v2t", ranks.v2t, 1, self.queries),
+            ("owners", owners or [0], 0, self.videos - 1),
+        ):
+            if not numbers or min(numbers) < least or max(numbers) > most:
+                raise ValueError(f"ranks.{name}: there are none, or some are not {least} to {most}")
+        if self.frames_kept is not None and set(self.frames_kept) != set(FRAMES_KEPT):
+            raise ValueError(f"frames_kept: its keys are {', '.join(FRAMES_KEPT)}")
+        for direction in DIRECTIONS:
             measured = getattr(self, direction)
             true = metrics(self.direction(direction))
             if set(measured) != set(METRICS) or any(
@@ -144,7 +153,7 @@ def result_of(
     seconds: float | None = None,
     selected_on: str | None = None,
     rerank: str = "none",
-    reranked: tuple[str, ...] = (),
+    reranked: tuple[Direction, ...] = (),
     transductive: bool = False,
     seed: int | None = None,
     checkpoint: str | None = None,
@@ -192,7 +201,12 @@ def read_result(path: Path) -> Result:
         ConfigError: It is missing, no result file, of another version, or damaged.
     """
     try:
-        values = json.loads(path.read_bytes(), object_pairs_hook=_unique)
+        values = json.loads(
+            path.read_bytes(),
+            object_pairs_hook=_unique,
+            parse_float=_finite,
+            parse_constant=_finite,
+        )
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
@@ -209,6 +223,13 @@ def read_result(path: Path) -> Result:
         return build(Result, leaves)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.message}") from error
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a number that JSON can hold")
+    return number
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

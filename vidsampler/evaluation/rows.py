@@ -240,7 +240,10 @@ def open_npy(path: Path) -> np.memmap[Any, Any]:
         return np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise MatrixError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
+    except MatrixError:
+        raise
+    except Exception as error:
+        # A header is a Python expression: damage raises whatever NumPy's tokenizer raises.
         raise MatrixError(f"{path}: cannot be read: {_why(path, error)}") from error
 
 
@@ -281,7 +284,7 @@ def _load_tensor(path: Path) -> Tensor:
     return loaded
 
 
-def _why(path: Path, error: ValueError) -> str:
+def _why(path: Path, error: Exception) -> str:
     """What is wrong with a `.npy` file; NumPy's own words speak of its functions."""
     text = str(error)
     if "object" in text.lower():
@@ -289,7 +292,7 @@ def _why(path: Path, error: ValueError) -> str:
     if "greater than file size" in text:
         return f"it is shorter than its header says ({path.stat().st_size:,} bytes)"
     if "empty file" in text:
-        return "it holds an empty matrix"
+        return "it is empty"
     return f"its header is damaged ({text})"
 
 
