@@ -16,7 +16,7 @@ COMMANDS = tuple(GROUP.commands)
 
 
 def test_the_commands() -> None:
-    assert COMMANDS == ("select", "extract", "shard", "flops", "list", "env", "completion")
+    assert COMMANDS == ("select", "extract", "shard", "flops", "eval", "list", "env", "completion")
 
 
 def test_help_takes_less_than_two_fifths_of_a_second() -> None:
@@ -31,7 +31,14 @@ def test_help_takes_less_than_two_fifths_of_a_second() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("--help",), ("select", "--help"), ("--version",), ("list",), ("completion", "bash")],
+    [
+        ("--help",),
+        ("select", "--help"),
+        ("eval", "--help"),
+        ("--version",),
+        ("list",),
+        ("completion", "bash"),
+    ],
     ids=" ".join,
 )
 def test_nothing_heavy_is_imported_for_help_and_completion(words: tuple[str, ...]) -> None:
