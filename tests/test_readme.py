@@ -47,6 +47,7 @@ def test_commands(checkout: Path, command: str, output: str) -> None:
     program = f'"{sys.executable}" -m vidsampler'
     words = "select|list|env|extract|shard|flops|eval|train|completion|--"
     shell = re.sub(rf"\bvidsampler (?={words})", f"{program} ", command)
+    shell = shell.replace("python -c", f'"{sys.executable}" -c')
     run = subprocess.run(
         shell,
         shell=True,
