@@ -236,7 +236,11 @@ def join(
     out = Path(out)
     read = datasets.read(config.dataset, annotations or source, config.settings)
     names = _splits(read, config.splits)
+    if not names:
+        raise InputError(f"{annotations or source}: there is no video in it", code="empty")
     found = find_any_source(source, leave_out=out)
+    if found.kind == "videos":
+        _refuse_unused(config)
     records = [record for name in names for record in read.splits[name]]
     matched = datasets.match_videos(records, {name: name for name in found.origins}).found
     for name in names:
@@ -288,7 +292,7 @@ def join(
             result.interrupted = True
             break
     else:
-        write_file(out / DATASET, to_json_bytes(result.to_json()))
+        write_file(out / DATASET, to_json_bytes(_with_others(result, out, read)))
     result.seconds = time.perf_counter() - clock
     return result
 
@@ -308,6 +312,35 @@ def _splits(read: Annotations, wanted: Sequence[str]) -> list[str]:
             raise UsageError(error.message) from error
     names = [name for name in read.splits if not wanted or name in wanted]
     return [name for name in names if read.splits[name]]
+
+
+def _refuse_unused(config: JoinConfig) -> None:
+    """Settings of pictures that are there already have no effect on videos."""
+    if config.pack.frames is not None:
+        raise UsageError(
+            "frames is for shards and folders of pictures, and these are videos",
+            hint=f"such as --set recipe.frames={config.pack.frames}",
+        )
+    if config.rate is not None:
+        raise UsageError("rate is for folders of pictures; videos say when their frames are shown")
+
+
+def _with_others(result: Joined, out: Path, read: Annotations) -> dict[str, Any]:
+    """``dataset.json``: with the splits that an earlier run made in the same way."""
+    import json
+
+    plain = result.to_json()
+    try:
+        before = json.loads((out / DATASET).read_bytes())
+        if any(before[name] != plain[name] for name in ("dataset", "protocol", "recipe")):
+            return plain
+        others = [name for name in read.splits if name in before["splits"]]
+        for part in ("splits", "missing", "short"):
+            plain[part] = {name: before[part][name] for name in others} | plain[part]
+    except (OSError, ValueError, KeyError, TypeError):
+        # There is none, or it is not ours: this one takes its place.
+        return result.to_json()
+    return plain
 
 
 def _open_split(
@@ -409,12 +442,15 @@ def _account(
     """Counts what a split's shards hold."""
     from vidsampler.shards import Reader
 
-    split = Split(
-        missing=[record.video for record in records if record.video not in matched],
-        unreadable=report.failed,
-    )
+    split = Split(unreadable=report.failed)
     captions = {record.video: len(record.captions) for record in records}
     with Reader(folder) as reader:
+        # What an earlier run stored is there, wherever its video has gone; and what went while it
+        # was worked on is among the unreadable ones.
+        there = matched.keys() | set(reader.sources.values())
+        for manifest in reader.manifests:
+            there |= {each.source for each in manifest.failed if each.kind == "missing"}
+        split.missing = [record.video for record in records if record.video not in there]
         split.shards = sum(bool(manifest.entries) for manifest in reader.manifests)
         for manifest in reader.manifests:
             for entry in manifest.entries:
