@@ -173,7 +173,7 @@ def test_other_captions_are_another_dataset(
     join(videos, tmp_path / "out", annotations, config(frames=2))
     table = annotations / "captions.csv"
     table.write_text(table.read_text().replace("first of video2", "something else"))
-    with pytest.raises(UsageError, match=r"annotations [0-9a-f]{16} \(now"):
+    with pytest.raises(UsageError, match="made with other captions or windows of the dataset"):
         join(videos, tmp_path / "out", annotations, config(frames=2))
     join(videos, tmp_path / "out", annotations, config(frames=2), overwrite=True)
     facts = Reader(tmp_path / "out" / "train")["video2"].facts
@@ -375,3 +375,39 @@ def test_real_clips_with_their_captions(test_data: Path, tmp_path: Path) -> None
         "test": 16,
     }
     assert sum(split["captions"] for split in splits.values()) == 364
+
+
+def test_no_video_is_in_two_splits_after_other_settings(videos: Path, tmp_path: Path) -> None:
+    """Splits that other settings dealt out would leak what is measured into training."""
+    table = tmp_path / "captions.csv"
+    table.write_text("video,caption\n" + "".join(f"{name},say {name}\n" for name in NAMES))
+    out = tmp_path / "out"
+    quarter = [set_layer(f"dataset.{name}=0.25") for name in ("val", "test")]
+    join(videos, out, tmp_path, join_config("captions", [*quarter, set_layer("recipe.frames=1")]))
+    none = [set_layer("dataset.val=0"), set_layer("dataset.test=0.25")]
+    other = join_config("captions", [*none, set_layer("recipe.frames=1")])
+    with pytest.raises(UsageError, match="made with other settings of the dataset"):
+        join(videos, out, tmp_path, other)
+    assert len(Reader(out / "val")) == 2
+    join(videos, out, tmp_path, other, overwrite=True)
+    assert not (out / "val").exists()
+    assert set(json.loads((out / "dataset.json").read_text())["splits"]) == {"train", "test"}
+    train, test = Reader(out / "train").keys, Reader(out / "test").keys
+    assert not set(train) & set(test)
+    assert len(train) + len(test) == 8
+
+
+def test_progress_counts_what_is_there_already(
+    videos: Path, annotations: Path, tmp_path: Path
+) -> None:
+    told: list[tuple[int, int]] = []
+    join(videos, tmp_path / "out", annotations, config(frames=1))
+    (tmp_path / "out" / "val" / "000000.json").unlink()
+    join(
+        videos,
+        tmp_path / "out",
+        annotations,
+        config(frames=1),
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert told == [(5, 8), (6, 8)]

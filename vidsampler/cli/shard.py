@@ -17,7 +17,7 @@ from vidsampler.errors import UsageError
 from vidsampler.packing.settings import ShardConfig
 
 if TYPE_CHECKING:
-    from vidsampler.join import Joined
+    from vidsampler.joined import Joined
     from vidsampler.shard import Source
 
 NAME = "shard"

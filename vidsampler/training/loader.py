@@ -33,7 +33,7 @@ from vidsampler.video.positions import uniform_positions
 
 IntArray = npt.NDArray[np.int64]
 Tokenize = Callable[[list[str]], Tensor]
-"""From T captions to (T, L) int64 token ids."""
+"""From T captions to (T, L) int64 token ids; T may be 0, where a rank has nothing of a batch."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,9 @@ class Loader:
     def load_state(self, state: dict[str, Any]) -> None:
         """Goes where another loader stood: the batches from here on are those that it would give.
 
-        The number of ranks may be another. Nothing is decoded to get there.
+        The number of ranks may be another. Nothing is decoded to get there. That these batches
+        hold the same pixels is up to whoever makes the loader: frames, size, positions and
+        augmentations are not compared.
 
         Raises:
             ConfigError: That loader had other data or settings, so that its order was another.
