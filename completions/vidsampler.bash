@@ -8,7 +8,7 @@ _vidsampler() {
     done
     case "$command" in
         "")
-            COMPREPLY=($(compgen -W $'select\nextract\nshard\ntrain\nflops\nlist\nenv\ncompletion\n--version\n--json\n--debug\n-h\n--help' -- "$word")) ;;
+            COMPREPLY=($(compgen -W $'select\nextract\nshard\ntrain\neval\nflops\nlist\nenv\ncompletion\n--version\n--json\n--debug\n-h\n--help' -- "$word")) ;;
         select)
             case "$before" in
                 -k|--top-k) return ;;
@@ -46,7 +46,7 @@ _vidsampler() {
             else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
         shard)
             case "$before" in
-                --dataset) return ;;
+                --dataset) COMPREPLY=($(compgen -W $'activitynet\ncaptions\ncharades\ndidemo\nfolder\nlsmdc\nmsrvtt\nmsrvtt-full\nmsvd\nshapes\nvatex' -- "$word")); return ;;
                 --annotations) COMPREPLY+=($(compgen -d -- "$word")); compopt -o filenames 2>/dev/null; return ;;
                 --splits) return ;;
                 --rate) return ;;
@@ -68,7 +68,7 @@ _vidsampler() {
             else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
         train)
             case "$before" in
-                --dataset) return ;;
+                --dataset) COMPREPLY=($(compgen -W $'activitynet\ncaptions\ncharades\ndidemo\nfolder\nlsmdc\nmsrvtt\nmsrvtt-full\nmsvd\nshapes\nvatex' -- "$word")); return ;;
                 --method) COMPREPLY=($(compgen -W $'adaclip\nclip4clip\nemcl\nmmsampler\ntmass\nxpool' -- "$word")); return ;;
                 --run) return ;;
                 --shards) COMPREPLY+=($(compgen -d -- "$word")); compopt -o filenames 2>/dev/null; return ;;
@@ -97,6 +97,21 @@ _vidsampler() {
             esac
             if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--dataset\n--method\n--run\n--shards\n-k\n--top-k\n--keep-target\n--frames\n--backbone\n--pretrained\n--sampler\n--head\n--sampler-from\n--freeze-backbone\n--epochs\n--batch-size\n--lr\n--seed\n--workers\n--evals-per-epoch\n--select-on\n--checkpoint-every\n--output\n--resume\n--nproc\n--device\n--config\n--set\n--dry-run\n--json\n--debug\n-h\n--help' -- "$word"))
             else :; fi ;;
+        eval)
+            case "$before" in
+                --similarity) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --owners) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --rerank) COMPREPLY=($(compgen -W $'none\ndsl\ninverted-softmax\nqb-norm' -- "$word")); return ;;
+                --bank) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --video-bank) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --v2t) COMPREPLY=($(compgen -W $'best\ngrouped' -- "$word")); return ;;
+                --dataset) COMPREPLY=($(compgen -W $'activitynet\ncaptions\ncharades\ndidemo\nfolder\nlsmdc\nmsrvtt\nmsrvtt-full\nmsvd\nshapes\nvatex' -- "$word")); return ;;
+                --output) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --table) COMPREPLY=($(compgen -W $'text\nmd\ncsv' -- "$word")); return ;;
+                --published) COMPREPLY=($(compgen -W $'none\nmain\nall' -- "$word")); return ;;
+            esac
+            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--similarity\n--owners\n--rerank\n--bank\n--video-bank\n--v2t\n--dataset\n--output\n--compare\n--table\n--published\n--json\n--debug\n-h\n--help' -- "$word"))
+            else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
         flops)
             case "$before" in
                 --method) COMPREPLY=($(compgen -W $'adaclip\nclip4clip\nemcl\nmmsampler\ntmass\nxpool' -- "$word")); return ;;
@@ -105,7 +120,7 @@ _vidsampler() {
                 --kept) return ;;
                 --sampler) COMPREPLY=($(compgen -W $'coverage\ngate\nkeyframe\nrandom\nscene\ntopk\nuniform' -- "$word")); return ;;
                 --head) COMPREPLY=($(compgen -W $'emcl\nemcl-features\nmean\nmlp\nqscore\nseq\nseqlstm\ntmass\ntransformer\nxpool' -- "$word")); return ;;
-                --dataset) return ;;
+                --dataset) COMPREPLY=($(compgen -W $'activitynet\ncaptions\ncharades\ndidemo\nfolder\nlsmdc\nmsrvtt\nmsrvtt-full\nmsvd\nshapes\nvatex' -- "$word")); return ;;
                 --accounting) return ;;
                 --config) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
                 --set) return ;;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from vidsampler.config import set_layer
 from vidsampler.errors import ConfigError, InputError, UsageError
 from vidsampler.extraction.settings import Recipe
 from vidsampler.join import JoinConfig, join, join_config
+from vidsampler.shard import Source, find_any_source
 from vidsampler.shards import Reader
 
 NAMES = tuple(f"video{i}" for i in range(8))
@@ -171,7 +173,7 @@ def test_other_captions_are_another_dataset(
     join(videos, tmp_path / "out", annotations, config(frames=2))
     table = annotations / "captions.csv"
     table.write_text(table.read_text().replace("first of video2", "something else"))
-    with pytest.raises(UsageError, match=r"annotations [0-9a-f]{16} \(now"):
+    with pytest.raises(UsageError, match="made with other captions or windows of the dataset"):
         join(videos, tmp_path / "out", annotations, config(frames=2))
     join(videos, tmp_path / "out", annotations, config(frames=2), overwrite=True)
     facts = Reader(tmp_path / "out" / "train")["video2"].facts
@@ -191,6 +193,85 @@ def test_the_wrong_folder_is_an_error(videos: Path, annotations: Path, tmp_path:
             annotations,
             join_config("captions", [set_layer("splits=[tset]")]),
         )
+
+
+def test_splits_of_several_runs_stand_side_by_side(
+    videos: Path, annotations: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    for name in ("test", "train"):
+        layers = [set_layer(f"splits=[{name}]"), set_layer("recipe.frames=2")]
+        join(videos, out, annotations, join_config("captions", layers))
+    said = json.loads((out / "dataset.json").read_text())
+    assert {name: split["videos"] for name, split in said["splits"].items()} == {
+        "train": 4,
+        "test": 2,
+    }
+    assert said["missing"] == {"train": ["video9"], "test": []}
+    layers = [set_layer("splits=[train]"), set_layer("recipe.frames=3")]
+    join(videos, out, annotations, join_config("captions", layers), overwrite=True)
+    assert list(json.loads((out / "dataset.json").read_text())["splits"]) == ["train"]
+
+
+def test_a_video_that_is_stored_is_not_missing(
+    videos: Path, annotations: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "videos"
+    shutil.copytree(videos, copy)
+    join(copy, tmp_path / "out", annotations, config(frames=2))
+    (copy / "video0.mp4").unlink()
+    train = join(copy, tmp_path / "out", annotations, config(frames=2)).splits["train"]
+    assert (train.videos, train.missing, train.unreadable) == (4, ["video9"], 0)
+
+
+def test_a_video_that_goes_while_it_is_worked_on_is_counted_once(
+    videos: Path, annotations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "videos"
+    shutil.copytree(videos, copy)
+
+    def found_and_gone(*given: Any, **more: Any) -> Source:
+        found = find_any_source(*given, **more)
+        (copy / "video0.mp4").unlink(missing_ok=True)
+        return found
+
+    module = import_module("vidsampler.shard")  # the name alone is the function
+    monkeypatch.setattr(module, "find_any_source", found_and_gone)
+    for _ in range(2):
+        train = join(copy, tmp_path / "out", annotations, config(frames=2)).splits["train"]
+        assert (train.videos, train.missing, train.unreadable) == (3, ["video9"], 1)
+
+
+def test_videos_may_lie_beside_the_tar_that_they_came_in(
+    videos: Path, annotations: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "videos"
+    shutil.copytree(videos, copy)
+    (copy / "videos.tar").write_bytes(b"an archive")
+    result = join(copy, tmp_path / "out", annotations, config(frames=2))
+    assert result.splits["train"].videos == 4
+    (tmp_path / "tars").mkdir()
+    shutil.copy(copy / "videos.tar", tmp_path / "tars")
+    with pytest.raises(InputError, match="not a shard"):
+        join(tmp_path / "tars", tmp_path / "none", annotations, config(frames=2))
+
+
+def test_annotations_without_a_video(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "train.json").write_text("{}")
+    with pytest.raises(InputError, match="there is no video in it"):
+        join(videos, tmp_path / "out", tmp_path / "empty", join_config("activitynet", []))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("assignment", ["frames=2", "rate=3"])
+def test_settings_of_pictures_are_refused_for_videos(
+    videos: Path, annotations: Path, tmp_path: Path, assignment: str
+) -> None:
+    wanted = join_config("captions", [set_layer(assignment)])
+    with pytest.raises(UsageError, match=r"^(frames|rate) is for"):
+        join(videos, tmp_path / "out", annotations, wanted)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_settings_of_the_dataset_and_of_the_frames() -> None:
@@ -255,6 +336,9 @@ def test_flags_that_have_no_effect_are_refused(
     bare = apart("shard", str(tmp_path / "shards"), "x", "--rate", "3", "--json")
     assert bare.code == 2
     assert "need a dataset" in bare.json["error"]["message"]
+    empty = apart("shard", str(videos), "x", *more, "--splits", ",")
+    assert empty.code == 2
+    assert "names no split" in empty.json["error"]["message"]
 
 
 def test_shapes_becomes_a_dataset(tmp_path: Path) -> None:
@@ -291,3 +375,39 @@ def test_real_clips_with_their_captions(test_data: Path, tmp_path: Path) -> None
         "test": 16,
     }
     assert sum(split["captions"] for split in splits.values()) == 364
+
+
+def test_no_video_is_in_two_splits_after_other_settings(videos: Path, tmp_path: Path) -> None:
+    """Splits that other settings dealt out would leak what is measured into training."""
+    table = tmp_path / "captions.csv"
+    table.write_text("video,caption\n" + "".join(f"{name},say {name}\n" for name in NAMES))
+    out = tmp_path / "out"
+    quarter = [set_layer(f"dataset.{name}=0.25") for name in ("val", "test")]
+    join(videos, out, tmp_path, join_config("captions", [*quarter, set_layer("recipe.frames=1")]))
+    none = [set_layer("dataset.val=0"), set_layer("dataset.test=0.25")]
+    other = join_config("captions", [*none, set_layer("recipe.frames=1")])
+    with pytest.raises(UsageError, match="made with other settings of the dataset"):
+        join(videos, out, tmp_path, other)
+    assert len(Reader(out / "val")) == 2
+    join(videos, out, tmp_path, other, overwrite=True)
+    assert not (out / "val").exists()
+    assert set(json.loads((out / "dataset.json").read_text())["splits"]) == {"train", "test"}
+    train, test = Reader(out / "train").keys, Reader(out / "test").keys
+    assert not set(train) & set(test)
+    assert len(train) + len(test) == 8
+
+
+def test_progress_counts_what_is_there_already(
+    videos: Path, annotations: Path, tmp_path: Path
+) -> None:
+    told: list[tuple[int, int]] = []
+    join(videos, tmp_path / "out", annotations, config(frames=1))
+    (tmp_path / "out" / "val" / "000000.json").unlink()
+    join(
+        videos,
+        tmp_path / "out",
+        annotations,
+        config(frames=1),
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert told == [(5, 8), (6, 8)]

@@ -45,9 +45,9 @@ def without_times(text: str) -> str:
 @pytest.mark.parametrize(("command", "output"), console(), ids=[c for c, _ in console()])
 def test_commands(checkout: Path, command: str, output: str) -> None:
     program = f'"{sys.executable}" -m vidsampler'
-    shell = re.sub(
-        r"\bvidsampler (?=select|list|env|extract|shard|completion|--)", f"{program} ", command
-    )
+    words = "select|list|env|extract|shard|flops|eval|train|completion|--"
+    shell = re.sub(rf"\bvidsampler (?={words})", f"{program} ", command)
+    shell = shell.replace("python -c", f'"{sys.executable}" -c')
     run = subprocess.run(
         shell,
         shell=True,

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vidsampler.extract import extract as extract
+    from vidsampler.retriever import Retriever as Retriever
     from vidsampler.select import Selection as Selection
     from vidsampler.select import select as select
     from vidsampler.shard import shard as shard
 
 __version__ = "0.1.0"
-__all__ = ["Selection", "__version__", "extract", "select", "shard"]
+__all__ = ["Retriever", "Selection", "__version__", "extract", "select", "shard"]
 
 _HOME = {
+    "Retriever": "vidsampler.retriever",
     "Selection": "vidsampler.select",
     "extract": "vidsampler.extract",
     "select": "vidsampler.select",

@@ -117,7 +117,8 @@ def flops(
     kept = float(frames) if kept is None else kept
     if not 0 < kept <= frames:
         raise UsageError(
-            f"kept frames must be above 0 and at most the {frames} candidates, not {kept:g}"
+            f"kept frames must be above 0 and at most the {frames} candidates, not {kept:g}",
+            hint="give fewer kept frames (--kept), or more candidates (--frames)",
         )
     counted = _counted_backbone(config)
     policy = config.sampler.policy

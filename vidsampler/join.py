@@ -14,15 +14,14 @@ from vidsampler.datasets.load import settings_of
 from vidsampler.errors import ConfigError, InputError, UsageError
 from vidsampler.extraction.layers import one_way
 from vidsampler.extraction.settings import Recipe
+from vidsampler.files import to_json_bytes, write_file
+from vidsampler.joined import DATASET, Joined, account, settle_splits, with_others
 from vidsampler.packing.settings import ShardConfig
 
 if TYPE_CHECKING:
     from vidsampler.shard import Source
     from vidsampler.shards.build import Work
-    from vidsampler.shards.job import Item, ShardJob
-    from vidsampler.shards.run import Report
-
-DATASET = "dataset.json"
+    from vidsampler.shards.job import Item
 
 
 @dataclass(frozen=True)
@@ -123,80 +122,6 @@ def _without(layer: Layer, names: Sequence[str]) -> Layer:
     return Layer(layer.place, values, layer.text)
 
 
-@dataclass
-class Split:
-    """What became of one split.
-
-    Attributes:
-        videos: In its shards.
-        captions: Of these videos.
-        missing: Ids whose video is not in the source.
-        unreadable: Videos that are there and cannot be used.
-        shards: How many.
-        short: Id -> frames, where there are fewer than the dataset's N candidates.
-    """
-
-    videos: int = 0
-    captions: int = 0
-    missing: list[str] = field(default_factory=list)
-    unreadable: int = 0
-    shards: int = 0
-    short: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass
-class Joined:
-    """What `join` did.
-
-    Attributes:
-        dataset, protocol: Of the annotations.
-        recipe: How the frames were made.
-        splits: By name.
-        errors: Class of fault -> videos that have it.
-        notes: What the reader counted, such as captions that were empty.
-        differences: Where splits have other sizes than published.
-        seconds: How long it took.
-        interrupted: The user ended it before everything was done.
-    """
-
-    dataset: str
-    protocol: str
-    recipe: dict[str, Any]
-    splits: dict[str, Split]
-    errors: dict[str, int] = field(default_factory=dict)
-    notes: dict[str, int] = field(default_factory=dict)
-    differences: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-    interrupted: bool = False
-
-    @property
-    def failed(self) -> int:
-        """Videos that are there and cannot be used."""
-        return sum(split.unreadable for split in self.splits.values())
-
-    def to_json(self) -> dict[str, Any]:
-        """As ``dataset.json`` holds it and ``--json`` prints it."""
-        return {
-            "dataset": self.dataset,
-            "protocol": self.protocol,
-            "recipe": self.recipe,
-            "splits": {
-                name: {
-                    "videos": split.videos,
-                    "captions": split.captions,
-                    "missing": len(split.missing),
-                    "unreadable": split.unreadable,
-                    "shards": split.shards,
-                }
-                for name, split in self.splits.items()
-            },
-            "missing": {name: split.missing for name, split in self.splits.items()},
-            "short": {name: split.short for name, split in self.splits.items()},
-            "notes": self.notes,
-            "differences": self.differences,
-        }
-
-
 def join(
     source: str | Path,
     out: str | Path,
@@ -227,8 +152,9 @@ def join(
     import time
 
     from vidsampler import datasets
-    from vidsampler.files import to_json_bytes, write_file
     from vidsampler.shard import find_any_source, packed
+    from vidsampler.shards.folder import OutputFolder
+    from vidsampler.shards.job import ShardJob
     from vidsampler.shards.run import run
     from vidsampler.video.container import usable_cpus
 
@@ -236,7 +162,11 @@ def join(
     out = Path(out)
     read = datasets.read(config.dataset, annotations or source, config.settings)
     names = _splits(read, config.splits)
+    if not names:
+        raise InputError(f"{annotations or source}: there is no video in it", code="empty")
     found = find_any_source(source, leave_out=out)
+    if found.kind == "videos":
+        _refuse_unused(config)
     records = [record for name in names for record in read.splits[name]]
     matched = datasets.match_videos(records, {name: name for name in found.origins}).found
     for name in names:
@@ -257,17 +187,21 @@ def join(
         notes=dict(read.notes),
         differences=list(datasets.differences(read, config.settings)),
     )
-    finished = 0
+    headers = {name: _header(name, read.splits[name], config, recipe) for name in names}
+    settle_splits(out, headers, overwrite=overwrite)
+    before = 0
 
     def advance(done: int, of: int) -> None:
-        nonlocal finished
-        finished += 1
+        # What an earlier run stored is passed over, and counts as finished.
         if progress is not None:
-            progress(finished, len(matched))
+            progress(before + split_size - of + done, len(matched))
 
+    pack = config.pack
     for name in names:
+        split_size = sum(record.video in matched for record in read.splits[name])
+        output = OutputFolder(out / name, headers[name], overwrite)
         report = run(
-            _open_split(out / name, name, read.splits[name], config, recipe, overwrite=overwrite),
+            ShardJob(output, recipe, pack.per_shard, even=True, shards=pack.shards),
             [record.video for record in read.splits[name] if record.video in matched],
             _FUNCTIONS[found.kind],
             _Worker(found, config, read.splits[name], matched),
@@ -281,14 +215,17 @@ def join(
             progress=advance,
             asked_to_stop=asked_to_stop,
         )
-        result.splits[name] = _account(out / name, read.splits[name], matched, report, config)
+        result.splits[name] = account(
+            out / name, read.splits[name], matched, report, config.settings.frames
+        )
         for kind, count in report.errors.items():
             result.errors[kind] = result.errors.get(kind, 0) + count
+        before += split_size
         if report.interrupted:
             result.interrupted = True
             break
     else:
-        write_file(out / DATASET, to_json_bytes(result.to_json()))
+        write_file(out / DATASET, to_json_bytes(with_others(result, out, read)))
     result.seconds = time.perf_counter() - clock
     return result
 
@@ -310,35 +247,41 @@ def _splits(read: Annotations, wanted: Sequence[str]) -> list[str]:
     return [name for name in names if read.splits[name]]
 
 
-def _open_split(
-    folder: Path,
-    name: str,
-    records: Sequence[Record],
-    config: JoinConfig,
-    recipe: dict[str, Any],
-    *,
-    overwrite: bool,
-) -> ShardJob:
-    from vidsampler.files import to_json_bytes
-    from vidsampler.shards.folder import OutputFolder
-    from vidsampler.shards.job import ShardJob
+def _refuse_unused(config: JoinConfig) -> None:
+    """Settings of pictures that are there already have no effect on videos."""
+    if config.pack.frames is not None:
+        raise UsageError(
+            "frames is for shards and folders of pictures, and these are videos",
+            hint=f"such as --set recipe.frames={config.pack.frames}",
+        )
+    if config.rate is not None:
+        raise UsageError("rate is for folders of pictures; videos say when their frames are shown")
+
+
+def _header(
+    name: str, records: Sequence[Record], config: JoinConfig, recipe: dict[str, Any]
+) -> dict[str, Any]:
+    """What must be the same when a split is gone on with."""
     from vidsampler.shards.manifest import FORMAT
 
     said = [[each.video, each.captions, each.start, each.end] for each in records]
-    header = {
+    settings = {**to_plain(config.settings), "extract": None}
+    return {
         "format": FORMAT,
         "layout": "shards",
         "dataset": config.dataset,
         "split": name,
-        # Other captions are other shards.
-        "annotations": hashlib.sha256(to_json_bytes(said)).hexdigest()[:16],
+        # Other captions are other shards, and other settings may be other splits.
+        "annotations": _digest(said),
+        "settings": _digest(settings),
         "recipe": recipe,
         "per_shard": config.pack.per_shard,
         "shards": config.pack.shards,
     }
-    output = OutputFolder(folder, header, overwrite)
-    pack = config.pack
-    return ShardJob(output, recipe, pack.per_shard, even=True, shards=pack.shards)
+
+
+def _digest(data: Any) -> str:
+    return hashlib.sha256(to_json_bytes(data)).hexdigest()[:16]
 
 
 class _Worker:
@@ -397,29 +340,3 @@ class _Worker:
             found=key,
         )
         return Work(sample, spool)
-
-
-def _account(
-    folder: Path,
-    records: Sequence[Record],
-    matched: Mapping[str, str],
-    report: Report,
-    config: JoinConfig,
-) -> Split:
-    """Counts what a split's shards hold."""
-    from vidsampler.shards import Reader
-
-    split = Split(
-        missing=[record.video for record in records if record.video not in matched],
-        unreadable=report.failed,
-    )
-    captions = {record.video: len(record.captions) for record in records}
-    with Reader(folder) as reader:
-        split.shards = sum(bool(manifest.entries) for manifest in reader.manifests)
-        for manifest in reader.manifests:
-            for entry in manifest.entries:
-                split.videos += 1
-                split.captions += captions.get(entry.source, 0)
-                if 0 < entry.frames < config.settings.frames:
-                    split.short[entry.source] = entry.frames
-    return split

@@ -91,7 +91,7 @@ def measure(
         parts["extractor"] = lambda: sampler.extract(frames, valid)
         parts["policy"] = lambda: sampler(features, valid)
     calls: dict[str, Callable[[], Any]] = {
-        "kept": lambda: chooses.embed_videos(frames, valid),
+        "kept": lambda: chooses.embed_videos(frames, valid, ids=list(map(str, range(videos)))),
         "all": lambda: everything.embed_videos(frames, valid),
         **parts,
     }

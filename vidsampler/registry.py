@@ -30,11 +30,11 @@ _REGISTRY: dict[str, dict[str, Entry]] = {
     "samplers": {
         "coverage": Entry(
             "vidsampler.samplers.coverage:SAMPLER",
-            "the default: varied and sharp, nothing black, nothing twice",
+            "the default: varied, sharp, not black, nothing twice",
         ),
         "gate": Entry(
             "vidsampler.samplers.gate:GateSampler",
-            "learned: keeps or skips each frame for itself (mmSampler)",
+            "learned: keeps or skips each frame (mmSampler)",
             learned=True,
         ),
         "keyframe": Entry(
@@ -43,7 +43,7 @@ _REGISTRY: dict[str, dict[str, Entry]] = {
         ),
         "random": Entry(
             "vidsampler.samplers.random:SAMPLER",
-            "frames drawn at random, the same ones for the same seed",
+            "drawn at random, the same frames for the same seed",
         ),
         "scene": Entry(
             "vidsampler.samplers.scene:SAMPLER",
@@ -66,7 +66,7 @@ _REGISTRY: dict[str, dict[str, Entry]] = {
         ),
         "emcl-features": Entry(
             "vidsampler.heads.emcl_features:EmclFeatures",
-            "EM bases learned in the feature space, fixed afterwards",
+            "EM bases learned in training, fixed afterwards",
         ),
         "mean": Entry(
             "vidsampler.heads.mean:Mean",
@@ -129,7 +129,7 @@ _REGISTRY: dict[str, dict[str, Entry]] = {
         ),
         "captions": Entry(
             "vidsampler.datasets.captions:READER",
-            "your own videos: a table of captions, or texts beside them",
+            "your own videos, with a table or files of captions",
         ),
         "charades": Entry(
             "vidsampler.datasets.charades:READER", "Charades, one description a video"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,82 +21,15 @@ from vidsampler.backbones.model import Backbone, load_backbone
 from vidsampler.config import Layer
 from vidsampler.errors import UsageError
 from vidsampler.heads.base import Head, VectorHead
-from vidsampler.preprocess import PixelInput
 from vidsampler.retriever_config import RetrieverConfig
+from vidsampler.retriever_files import load_weights, pixels_of, save, saved_config
+from vidsampler.retriever_losses import Losses, TrainingBatch, World, batch_losses
 from vidsampler.samplers.candidates import choose_candidates, seed_of
 from vidsampler.samplers.gate import GateSampler
 from vidsampler.samplers.kept import Kept, kept_features
 from vidsampler.samplers.learned import LearnedSampler
 from vidsampler.samplers.topk import TopKSampler
-from vidsampler.training.losses.retrieval import positives, retrieval_loss
-from vidsampler.training.losses.support import support_loss
-from vidsampler.training.losses.uniform import uniform_loss
 from vidsampler.video_features import VideoFeatures
-
-
-class TrainingBatch(Protocol):
-    """What `losses` needs of a batch; the loader's `Batch` has it.
-
-    Attributes:
-        frames_BNCHW: (B, N, 3, S, S) uint8.
-        valid_BN: (B, N) bool, the real candidates, which come first.
-        times_BN: (B, N) seconds.
-        tokens_BL: (B, L) token ids of one caption a video.
-        keys: The videos' ids.
-        videos_B: (B,) a number for each video, the same for the same video.
-        wordings_B: (B,) a number for each caption, the same for the same words; or None.
-    """
-
-    @property
-    def frames_BNCHW(self) -> Tensor: ...
-    @property
-    def valid_BN(self) -> Tensor: ...
-    @property
-    def times_BN(self) -> Tensor: ...
-    @property
-    def tokens_BL(self) -> Tensor | None: ...
-    @property
-    def keys(self) -> Sequence[str]: ...
-    @property
-    def videos_B(self) -> Tensor: ...
-    @property
-    def wordings_B(self) -> Tensor | None: ...
-
-
-class World(Protocol):
-    """The processes of a distributed run. Each gives equally many items.
-
-    Attributes:
-        rank: Of this process, from 0.
-    """
-
-    rank: int
-
-    def gather(self, local: Tensor) -> Tensor:
-        """The tensors of all ranks in their order, joined along axis 0, with gradients."""
-        ...
-
-    def add(self, local: Tensor) -> Tensor:
-        """The sum over all ranks, with gradients."""
-        ...
-
-
-class Losses(NamedTuple):
-    """The losses of a batch.
-
-    Attributes:
-        terms: Each with its weight: `retrieval`, and `uniform` and `support` where the sampler and
-            the head have them. Their sum is what to minimise.
-        kept: What the sampler chose.
-    """
-
-    terms: dict[str, Tensor]
-    kept: Kept
-
-    @property
-    def total(self) -> Tensor:
-        """The sum of the terms."""
-        return torch.stack(list(self.terms.values())).sum()
 
 
 class Retriever(nn.Module):
@@ -130,18 +63,7 @@ class Retriever(nn.Module):
         self.sampler = sampler
         self.head = head
         self.epoch = 0
-        wanted = backbone.pixel_input
-        if wanted.height != wanted.width:
-            raise UsageError(
-                f"backbone {config.backbone.name} wants frames of {wanted.height} x "
-                f"{wanted.width} pixels; a retriever works on squares"
-            )
-        self.pixels = PixelInput(
-            wanted.height,
-            mean=_three(wanted.mean),
-            std=_three(wanted.std),
-            interpolation="bilinear" if wanted.interpolation == "bilinear" else "bicubic",
-        )
+        self.pixels = pixels_of(backbone.pixel_input, config.backbone.name)
 
     @classmethod
     def from_config(cls, config: RetrieverConfig) -> Retriever:
@@ -178,8 +100,6 @@ class Retriever(nn.Module):
             UsageError: The weights are those of another backbone, sampler, head or number of
                 frames than the settings say.
         """
-        from vidsampler.retriever_files import load_weights, saved_config
-
         config = saved_config(Path(folder), layers)
         # The weights come from the folder, so nothing has to be fetched first.
         bare = replace(config.backbone, pretrained="none")
@@ -220,8 +140,6 @@ class Retriever(nn.Module):
         Raises:
             VidsamplerError: The folder cannot be written.
         """
-        from vidsampler.retriever_files import save
-
         save(self, Path(folder))
 
     def set_epoch(self, epoch: int) -> None:
@@ -254,7 +172,7 @@ class Retriever(nn.Module):
             ValueError: The retriever is in training mode, or shapes do not fit.
         """
         self._need_eval("embed_videos")
-        kept, features_BFD, mask_BF = self._encode_kept(frames_BNCHW, valid_BN, times_BN, ids)
+        kept, features_BFD, mask_BF = self.encode_kept(frames_BNCHW, valid_BN, times_BN, ids)
         slots = features_BFD.shape[1] - kept.indices_BK.shape[1]
         return VideoFeatures(
             features_VFD=features_BFD,
@@ -359,70 +277,8 @@ class Retriever(nn.Module):
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Losses:
-        """The losses of a batch of pairs: caption i belongs to video i.
-
-        Kept frames are encoded with gradient. Where a straight-through gradient needs the features
-        of skipped frames, these are encoded without; the gradients are the same.
-
-        Args:
-            batch: From the loader.
-            world: The processes of a distributed run. All losses are of the batch of all ranks,
-                each rank taking the rows and columns of its own items: the mean over the ranks is
-                the loss of the whole batch, and so are gradients that are averaged over them.
-            noise: Gumbel noise, of the sampler's `noise_shape`; None: drawn.
-            generator: What it is drawn from; None: torch's own.
-
-        Raises:
-            ValueError: The batch has no captions.
-            UsageError: More frames are to be kept than there are.
-        """
-        if batch.tokens_BL is None:
-            raise ValueError("a batch without captions has no loss")
-        self.check_trainable()
-        kept, features_BFD, keep_BF = self._encode_kept(
-            batch.frames_BNCHW,
-            batch.valid_BN,
-            batch.times_BN,
-            batch.keys,
-            noise=noise,
-            generator=generator,
-        )
-        texts_BD = self.backbone.encode_texts(batch.tokens_BL)
-        owners_B, wordings_B = batch.videos_B, batch.wordings_B
-        own: slice | None = None
-        if world is not None:
-            own = slice(world.rank * len(texts_BD), (world.rank + 1) * len(texts_BD))
-            texts_BD, features_BFD, keep_BF = map(world.gather, (texts_BD, features_BFD, keep_BF))
-            owners_B = world.gather(owners_B)
-            wordings_B = None if wordings_B is None else world.gather(wordings_B)
-        pairs_BB = None
-        if self.config.targets == "multi":
-            pairs_BB = positives(owners_B, owners_B, wordings_B)
-        scored = self.head.training_terms(texts_BD, features_BFD, keep_BF)
-        scale = self.backbone.scale()
-        terms = {
-            "retrieval": retrieval_loss(
-                scored.similarity_TV, scale, pairs_BB, rows=own, columns=own
-            )
-        }
-        settings = self.config.sampler
-        if kept.actions_BN is not None and settings.uniform_weight > 0:
-            terms["uniform"] = settings.uniform_weight * uniform_loss(
-                kept.actions_BN,
-                kept.valid_BN,
-                keep_target=settings.keep_target,
-                sum_over_ranks=None if world is None else world.add,
-            )
-        if scored.support_TV is not None:
-            terms["support"] = support_loss(
-                scored.support_TV,
-                scale,
-                pairs_BB,
-                weight=scored.support_weight,
-                rows=own,
-                columns=own,
-            )
-        return Losses(terms, kept)
+        """The losses of a batch of pairs: caption i belongs to video i; see `batch_losses`."""
+        return batch_losses(self, batch, world=world, noise=noise, generator=generator)
 
     def check_trainable(self) -> None:
         """Whether the settings can be trained with.
@@ -440,7 +296,7 @@ class Retriever(nn.Module):
 
     # ---------------------------------------------------------------- the way of frames
 
-    def _encode_kept(
+    def encode_kept(
         self,
         frames_BNCHW: Tensor,
         valid_BN: Tensor | None,
@@ -450,7 +306,20 @@ class Retriever(nn.Module):
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Kept, Tensor, Tensor]:
-        """What was kept, its features (B, F, D) and their mask (B, F)."""
+        """Chooses frames and encodes them, with gradients where these are enabled.
+
+        Args:
+            frames_BNCHW: As of `embed_videos`.
+            valid_BN: Likewise.
+            times_BN: Likewise.
+            ids: Likewise.
+            noise: As of `choose`.
+            generator: Likewise.
+
+        Returns:
+            What was kept, its features (B, F, D) and their mask (B, F), 0/1 with the gradient of
+            the choice in training.
+        """
         valid_BN = self._checked(frames_BNCHW, valid_BN)
         if self.sampler is not None and self.sampler.extractor is None:
             # The policy looks at the backbone's own features: all are there before it chooses.
@@ -543,8 +412,3 @@ class Retriever(nn.Module):
     def _need_eval(self, what: str) -> None:
         if self.training:
             raise ValueError(f"{what} is for a retriever in eval mode: call eval() first")
-
-
-def _three(numbers: Sequence[float]) -> tuple[float, float, float]:
-    red, green, blue = numbers
-    return red, green, blue

@@ -162,26 +162,25 @@ def resolve_tree(cls: type[T], layers: Iterable[Layer]) -> T:
         _without_head(layer) if isinstance(head, dict) and head.get("name", name) != name else layer
         for layer, head in zip(parts, heads, strict=True)
     ]
-    named, tree = _tree(cls, name)
+    base: Any = cls
+    tree = _tree(base, name)
     filled = resolve(tree, kept)
     kind = head_settings(name)
     settings = kind(**{each.name: getattr(filled.head, each.name) for each in fields(kind)})
-    assert issubclass(named, kind)
     values = {each.name: getattr(filled, each.name) for each in fields(cls)}
     return cls(**{**values, "head": HeadConfig(name, settings)})
 
 
 @cache
-def _tree(cls: type[Any], head: str) -> tuple[type[Any], type[Any]]:
-    """The settings of a head with its name among them, and the tree with these in place."""
+def _tree(cls: Any, head: str) -> type[Any]:
+    """The config class with a head's settings, and its name among them, in place."""
     kind = head_settings(head)
     named = make_dataclass(
         kind.__name__, [("name", str, field(default=head))], bases=(kind,), frozen=True
     )
-    tree = make_dataclass(
+    return make_dataclass(
         cls.__name__, [("head", named, field(default_factory=named))], bases=(cls,), frozen=True
     )
-    return named, tree
 
 
 def _head_as_mapping(layer: Layer) -> Layer:

@@ -18,12 +18,33 @@ from vidsampler.backbones.model import PixelInput
 from vidsampler.config import Layer, file_layer
 from vidsampler.errors import InputError, UsageError
 from vidsampler.files import sync_folder, whole_file, write_file, writing
+from vidsampler.preprocess import PixelInput as Square
 from vidsampler.retriever_config import RetrieverConfig, resolve_tree
 
 if TYPE_CHECKING:
     from vidsampler.retriever import Retriever
 
 CONFIG, WEIGHTS = "config.yaml", "model.safetensors"
+
+
+def pixels_of(wanted: PixelInput, backbone: str) -> Square:
+    """How a retriever makes its backbone's pixels of uint8 frames.
+
+    Raises:
+        UsageError: The backbone wants no squares.
+    """
+    if wanted.height != wanted.width:
+        raise UsageError(
+            f"backbone {backbone} wants frames of {wanted.height} x {wanted.width} pixels; a "
+            "retriever works on squares"
+        )
+    (red, green, blue), (red_std, green_std, blue_std) = wanted.mean, wanted.std
+    return Square(
+        wanted.height,
+        mean=(red, green, blue),
+        std=(red_std, green_std, blue_std),
+        interpolation="bilinear" if wanted.interpolation == "bilinear" else "bicubic",
+    )
 
 
 def save(retriever: Retriever, folder: Path) -> None:
@@ -85,7 +106,7 @@ def load_weights(
     path = folder / WEIGHTS
     try:
         state = load_file(path)
-        with safe_open(path, "pt") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, "pt") as file:
             facts: dict[str, str] = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise InputError(f"cannot read {path}: {error}", code="damaged") from error
@@ -107,9 +128,7 @@ def load_weights(
             **{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])}
         )
         retriever.backbone.pixel_input = wanted
-        retriever.pixels = replace(
-            retriever.pixels, size=wanted.height, mean=wanted.mean, std=wanted.std
-        )
+        retriever.pixels = pixels_of(wanted, config.backbone.name)
     return retriever
 
 

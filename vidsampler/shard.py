@@ -62,14 +62,17 @@ def find_any_source(folder: str | Path, leave_out: Path | None = None) -> Source
         InputError: None of them, or damaged shards.
     """
     from vidsampler.extract import find_videos
+    from vidsampler.shards.folder import PLAN
+    from vidsampler.shards.manifest import committed
 
     folder = _folder(folder)
-    if found := _shards(folder):
+    # A tar alone may be what the videos came in.
+    if (committed(folder) or (folder / PLAN).exists()) and (found := _shards(folder)):
         return found
     try:
         videos = find_videos(folder, leave_out)
     except InputError:
-        if found := _folders(folder):
+        if found := _shards(folder) or _folders(folder):
             return found
         raise InputError(
             f"{folder}: there are neither shards nor videos nor folders of pictures in it",

@@ -21,6 +21,7 @@ def test_the_commands() -> None:
         "extract",
         "shard",
         "train",
+        "eval",
         "flops",
         "list",
         "env",
@@ -40,7 +41,14 @@ def test_help_takes_less_than_two_fifths_of_a_second() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("--help",), ("select", "--help"), ("--version",), ("list",), ("completion", "bash")],
+    [
+        ("--help",),
+        ("select", "--help"),
+        ("eval", "--help"),
+        ("--version",),
+        ("list",),
+        ("completion", "bash"),
+    ],
     ids=" ".join,
 )
 def test_nothing_heavy_is_imported_for_help_and_completion(words: tuple[str, ...]) -> None:

@@ -31,3 +31,7 @@ def test_an_empty_kind_says_so_on_stderr(
     ran = here(capsys, "list", "heads")
     assert (ran.code, ran.out, ran.err) == (0, "", "none yet: heads\n")
     assert here(capsys, "list", "heads", "--json").json == {"heads": {}}
+
+
+def test_the_whole_list_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    assert max(len(line) for line in here(capsys, "list").out.splitlines()) <= 80

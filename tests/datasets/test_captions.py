@@ -167,3 +167,9 @@ def test_folder(tmp_path: Path) -> None:
     assert all(record.captions == () for record in found.splits["train"])
     with pytest.raises(InputError, match="the folder has no videos in it"):
         read("folder", write(tmp_path / "none", {"x.jpg": ""}))
+
+
+def test_names_of_splits_are_the_same_in_any_case(tmp_path: Path) -> None:
+    rows = ["video,caption,split", "a,one,Train", "b,two,TEST", "c,three,Validation", "d,four,Mine"]
+    (tmp_path / "captions.csv").write_text("\n".join(rows))
+    assert list(read("captions", tmp_path).splits) == ["train", "val", "test", "Mine"]

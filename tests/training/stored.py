@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from tests.rendering import BITS, BLOCK, numbered_picture, read_number
 from vidsampler.shards.writer import Member, ShardWriter
@@ -49,6 +51,11 @@ def picture(number: int, beside: int = 0, above: int = 0) -> Picture:
 def number_in(rgb: Picture) -> int:
     """The number in a square picture (S, S, 3)."""
     return read_number(rgb, SIDE, SIDE)
+
+
+def by_pillow(data: bytes) -> Picture:
+    """What Pillow makes of a coded picture."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
 def jpegs(video: Stored) -> list[bytes]:

@@ -14,8 +14,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tests.training.stored import SIDE, Stored, number_in, seven, write_samples, write_split
-from tests.training.test_pictures import by_pillow
+from tests.training.stored import (
+    SIDE,
+    Stored,
+    by_pillow,
+    number_in,
+    seven,
+    write_samples,
+    write_split,
+)
 from vidsampler.errors import ConfigError, InputError, UsageError
 from vidsampler.training import augment
 from vidsampler.training.augment import random_region
@@ -347,7 +354,7 @@ def test_a_damaged_sample_is_named(tmp_path: Path, workers: int) -> None:
     with pytest.raises(InputError, match=r"000001\.tar: frame 1 of v4 cannot be decoded") as caught:
         next(batches)
     assert caught.value.code == "damaged"
-    assert caught.value.hint == f"find what is damaged with: vidsampler verify {tmp_path}"
+    assert caught.value.hint == "make the shards again, with --overwrite"
 
 
 def test_facts_that_do_not_fit_the_frames(tmp_path: Path) -> None:
@@ -385,8 +392,9 @@ def test_memory_is_used_again(videos: Split) -> None:
         for batch in loader:
             places.add(batch.frames_BNCHW.data_ptr())
             del batch
-    # One that is given, three that are decoded meanwhile.
-    assert len(places) <= 4
+    # One that is given, three that are decoded meanwhile, and for a moment those that the two
+    # threads have finished and not yet let go; of 21 batches.
+    assert len(places) <= 6
 
 
 def test_memory_that_is_held_is_not_used_again(videos: Split) -> None:

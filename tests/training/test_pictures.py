@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from tests.rendering import render
-from tests.training.stored import SIDE, Picture, number_in, picture
+from tests.training.stored import SIDE, Picture, by_pillow, number_in, picture
 from vidsampler import extract
 from vidsampler.errors import InputError
 from vidsampler.shards import Reader, Sample
@@ -31,10 +31,6 @@ def decoded(sample: Sample, size: int, frames: int = 1, region: object = central
     out = np.full((frames, size, size, 3), 77, np.uint8)
     FrameDecoder().decode(sample, everything, region, out)  # type: ignore[arg-type]
     return out
-
-
-def by_pillow(data: bytes) -> Picture:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
 @pytest.mark.parametrize(("beside", "above"), [(0, 0), (31, 0), (0, 17)])

@@ -19,8 +19,6 @@ from vidsampler.errors import UsageError, unknown
 
 NAME = "completion"
 EXAMPLE = '\b\nExample, for one session:\n  eval "$(vidsampler completion bash)"'
-WORDS = {"--sampler": "samplers", "--head": "heads", "--method": "methods"}
-"""Options that take the names of a kind."""
 FILES = {"bash": "vidsampler.bash", "zsh": "_vidsampler", "fish": "vidsampler.fish"}
 
 
@@ -111,6 +109,7 @@ def _commands() -> list[Command]:
 
 def _flags(of: Any) -> tuple[Flag, ...]:
     found = []
+    known = _known_words()
     for option in of.params:
         if option.param_type_name != "option" or option.hidden:
             continue
@@ -118,8 +117,8 @@ def _flags(of: Any) -> tuple[Flag, ...]:
         words: tuple[str, ...] = ()
         if option.is_flag:
             takes = "nothing"
-        elif kind := next((WORDS[name] for name in option.opts if name in WORDS), None):
-            takes, words = "words", registry.names(kind)
+        elif option.name in known:
+            takes, words = "words", known[option.name]
         elif "--config" in option.opts:
             takes, words = "file", _presets(of.name)
         elif option.metavar in ("FILE", "DIR"):
@@ -129,6 +128,23 @@ def _flags(of: Any) -> tuple[Flag, ...]:
         )
     found.append(Flag(("-h", "--help"), "Show this message and exit", "nothing"))
     return tuple(found)
+
+
+def _known_words() -> dict[str, tuple[str, ...]]:
+    """The words of options that take one of a few, by the option's name."""
+    # Late for the reason given in `_commands`.
+    from vidsampler.cli import eval as evaluation
+
+    return {
+        "sampler": registry.names("samplers"),
+        "dataset": registry.names("datasets"),
+        "head": registry.names("heads"),
+        "method": registry.names("methods"),
+        "rerank": evaluation.RERANKS,
+        "v2t": evaluation.CONVENTIONS,
+        "table": evaluation.TABLES,
+        "published": evaluation.PUBLISHED,
+    }
 
 
 def _presets(kind: str) -> tuple[str, ...]:

@@ -126,6 +126,7 @@ class Bar:
         self._out = out
         self._stack = ExitStack()
         self._progress: Progress | None = None
+        self._shown = 0
 
     def __enter__(self) -> Bar:
         return self
@@ -137,12 +138,15 @@ class Bar:
         """Takes the bar away; more news bring a new one."""
         self._stack.close()
         self._progress = None
+        self._shown = 0
 
     def show(self, finished: int, total: int) -> None:
-        """One video more is finished."""
+        """So many videos are finished."""
         if self._progress is None:
             self._progress = self._stack.enter_context(self._out.progress(total, "videos"))
-        self._progress.advance()
+        while self._shown < finished:
+            self._shown += 1
+            self._progress.advance()
 
     def stopping(self) -> None:
         """The first Ctrl-C."""

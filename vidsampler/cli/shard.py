@@ -17,7 +17,7 @@ from vidsampler.errors import UsageError
 from vidsampler.packing.settings import ShardConfig
 
 if TYPE_CHECKING:
-    from vidsampler.join import Joined
+    from vidsampler.joined import Joined
     from vidsampler.shard import Source
 
 NAME = "shard"
@@ -155,6 +155,8 @@ def command(
     layers.append(flag_layer("--rate", "rate", rate))
     if splits is not None:
         names = [name.strip() for name in splits.split(",") if name.strip()]
+        if not names:
+            raise UsageError("--splits names no split", hint="such as --splits train,val")
         layers.append(Layer("--splits", {"splits": names}))
     wanted = join_config(dataset, layers, recipe)
     if dry_run:

@@ -31,6 +31,9 @@ from vidsampler.timecode import parse_time
 PROTOCOL = "every caption is a query"
 TABLES = ("captions.csv", "captions.tsv", "captions.jsonl")
 _SPLIT_NAMES = {
+    "train": "train",
+    "val": "val",
+    "test": "test",
     "training": "train",
     "valid": "val",
     "validate": "val",

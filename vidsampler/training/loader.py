@@ -33,7 +33,7 @@ from vidsampler.video.positions import uniform_positions
 
 IntArray = npt.NDArray[np.int64]
 Tokenize = Callable[[list[str]], Tensor]
-"""From T captions to (T, L) int64 token ids."""
+"""From T captions to (T, L) int64 token ids; T may be 0, where a rank has nothing of a batch."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class LoaderConfig:
         drop_last: Leave out what fills no whole batch; a run that evaluates wants false.
         seed: Of the order, of captions and of augmentations.
         workers: Decoding threads; 0: the caller's own; null: as many as there are processors.
-        prefetch: Batches that are decoded ahead of the one that is wanted.
+        prefetch: Batches that are decoded ahead of the one that is wanted. Memory holds so many,
+            that one, and the one before it while it is in use.
         pin_memory: Put frames where a GPU fetches them from while others are decoded.
     """
 
@@ -178,7 +179,9 @@ class Loader:
     def load_state(self, state: dict[str, Any]) -> None:
         """Goes where another loader stood: the batches from here on are those that it would give.
 
-        The number of ranks may be another. Nothing is decoded to get there.
+        The number of ranks may be another. Nothing is decoded to get there. That these batches
+        hold the same pixels is up to whoever makes the loader: frames, size, positions and
+        augmentations are not compared.
 
         Raises:
             ConfigError: That loader had other data or settings, so that its order was another.
@@ -343,7 +346,7 @@ class Loader:
         except VidsamplerError as error:
             raise InputError(
                 f"{self.split.reader.tar(video)}: {error.message}",
-                hint=f"find what is damaged with: vidsampler verify {self.split.reader.folder}",
+                hint="make the shards again, with --overwrite",
                 code=error.code,
             ) from error
         valid_N[: len(chosen)] = True

@@ -1,0 +1,222 @@
+"""Losses of a batch, and the gradients of frames that are skipped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import vidsampler.retriever
+from tests.retrieving import FRAMES, Trial, retriever_of, shared_retriever_of, trial
+from vidsampler.heads.tmass import TMassConfig
+from vidsampler.heads.xpool import PoolingConfig
+from vidsampler.retriever import Retriever
+from vidsampler.samplers.kept import Kept
+
+
+def noise_for(retriever: Retriever, batch: Trial, seed: int = 5) -> Tensor | None:
+    """Gumbel noise for the batch, where the sampler wants any."""
+    if retriever.sampler is None:
+        return None
+    shape = retriever.sampler.noise_shape(*batch.valid_BN.shape)
+    uniform = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+    return -(-uniform.clamp(1e-6, 1 - 1e-6).log()).log()
+
+
+def all_with_gradient(
+    frames: Tensor, kept: Kept, encode: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """What `kept_features` must equal: every frame is encoded with gradient."""
+    everything = encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+    everything = everything * kept.valid_BN[..., None]
+    if kept.actions_BN is not None:
+        return everything, kept.actions_BN
+    assert kept.selection_BKN is not None
+    return kept.selection_BKN @ everything, kept.mask_BK.double()
+
+
+@pytest.mark.parametrize(
+    ("sampler", "head", "settings"),
+    [
+        ("gate", "mean", None),
+        ("gate", "seq", None),
+        ("gate", "tmass", TMassConfig(pooling=PoolingConfig(dropout=0.0))),
+        ("topk", "mean", None),
+        ("topk", "mlp", None),
+        ("topk", "xpool", PoolingConfig(dropout=0.0)),
+    ],
+)
+def test_skipped_frames_without_gradient_change_no_gradient(
+    sampler: str, head: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = trial()
+    retriever = retriever_of(sampler, head, k=3, settings=settings).double().train()
+    retriever.set_epoch(20)
+    noise = noise_for(retriever, batch)
+    assert noise is not None
+    # The whole way asks for float32 in many places; here it gets float64.
+    monkeypatch.setattr(Tensor, "float", Tensor.double)
+    pixels = retriever.pixels
+    frames_seen: list[tuple[int, bool]] = []
+
+    def encode(frames: Tensor) -> Tensor:
+        frames_seen.append((len(frames), torch.is_grad_enabled()))
+        return retriever.backbone.encode_frames(pixels(frames).double())
+
+    monkeypatch.setattr(retriever, "_encode", encode)
+
+    def gradients() -> dict[str, Tensor]:
+        retriever.zero_grad()
+        torch.manual_seed(0)
+        losses = retriever.losses(batch, noise=noise.double())
+        losses.total.backward()
+        return {
+            name: parameter.grad.clone()
+            for name, parameter in retriever.named_parameters()
+            if parameter.grad is not None
+        }
+
+    ours = gradients()
+    with_gradient, without = frames_seen
+    assert with_gradient[1]
+    assert not without[1]
+    assert with_gradient[0] + without[0] == int(batch.valid_BN.sum())
+    assert without[0] > 0
+    monkeypatch.setattr(vidsampler.retriever, "kept_features", all_with_gradient)
+    theirs = gradients()
+    assert frames_seen[2:] == [(batch.valid_BN.numel(), True)]
+    assert ours.keys() == theirs.keys()
+    assert any(name.startswith("sampler.policy") for name in ours)
+    for name, gradient in ours.items():
+        largest = theirs[name].abs().max().item()
+        torch.testing.assert_close(gradient, theirs[name], rtol=0, atol=1e-9 * max(1, largest))
+    assert theirs["backbone.clip.visual.conv1.weight"].abs().max() > 1e-6
+    assert theirs["sampler.policy.head.2.weight"].abs().max() > 1e-9
+
+
+def test_the_retrieval_loss_is_that_of_the_scores() -> None:
+    batch, retriever = trial(), shared_retriever_of()
+    retriever.train()
+    loss = retriever.losses(batch).terms["retrieval"].item()
+    retriever.eval()
+    videos = retriever.embed_videos(batch.frames_BNCHW, batch.valid_BN)
+    cosines = retriever.similarity(retriever.embed_texts(batch.tokens_BL), videos)
+    logits = (cosines.double() / 0.07).tolist()
+    rows = [-row[i] + math.log(sum(map(math.exp, row))) for i, row in enumerate(logits)]
+    columns = [
+        -column[i] + math.log(sum(map(math.exp, column)))
+        for i, column in enumerate(zip(*logits, strict=True))
+    ]
+    assert loss == pytest.approx((sum(rows) + sum(columns)) / 8, abs=1e-4)
+
+
+def test_captions_of_one_video_and_equal_captions_are_no_negatives() -> None:
+    batch = trial((6, 6, 6, 6))
+    # Items 0 and 1 are one video with two captions; item 2 is another, worded as item 1.
+    same = replace(
+        batch.pick([0, 0, 2]),
+        tokens_BL=batch.tokens_BL[[0, 1, 1]],
+        videos_B=torch.tensor([7, 7, 2]),
+        wordings_B=torch.tensor([0, 1, 1]),
+    )
+    retriever = shared_retriever_of()
+    videos = retriever.embed_videos(same.frames_BNCHW, same.valid_BN)
+    cosines = retriever.similarity(retriever.embed_texts(same.tokens_BL), videos)
+    logits = (cosines.double() / 0.07).tolist()
+    # Text 0 belongs to video 7 alone; texts 1 and 2 fit both.
+    pairs = [[0, 1], [0, 1, 2], [0, 1, 2]]
+    expected = 0.0
+    for table, positives in (
+        (logits, pairs),
+        (list(zip(*logits, strict=True)), [[0, 1, 2], [0, 1, 2], [1, 2]]),
+    ):
+        for row, own in zip(table, positives, strict=True):
+            whole = math.log(sum(map(math.exp, row)))
+            expected -= sum(row[i] - whole for i in own) / len(own) / 6
+    retriever.train()
+    assert retriever.losses(same).terms["retrieval"].item() == pytest.approx(expected, abs=1e-4)
+    config = replace(retriever.config, targets="diagonal")
+    diagonal = Retriever.with_backbone(config, retriever.backbone).train()
+    plain = diagonal.losses(same).terms["retrieval"].item()
+    assert plain != pytest.approx(expected, abs=1e-3)
+
+
+def test_the_uniform_loss_has_its_weight_and_target() -> None:
+    batch = trial()
+    retriever = retriever_of("gate", keep_target=0.25, uniform_weight=0.3).train()
+    losses = retriever.losses(batch, noise=noise_for(retriever, batch))
+    share = losses.kept.counts_B.sum().item() / batch.valid_BN.sum().item()
+    expected = 0.3 * math.sqrt(2) * abs(share - 0.25)
+    assert losses.terms["uniform"].item() == pytest.approx(expected, abs=1e-6)
+    total = sum(term.item() for term in losses.terms.values())
+    assert losses.total.item() == pytest.approx(total, abs=1e-5)
+    without = retriever_of("gate", uniform_weight=0.0).train()
+    assert set(without.losses(batch).terms) == {"retrieval"}
+
+
+class Ranks:
+    """Stands in for two processes: what one gathers is what both gave in an earlier pass."""
+
+    def __init__(self, rank: int, given: list[list[Tensor]] | None = None) -> None:
+        self.rank = rank
+        self.mine: list[Tensor] = []
+        self.given = given
+
+    def gather(self, local: Tensor) -> Tensor:
+        self.mine.append(local)
+        if self.given is None:
+            return torch.cat([local, local])
+        return torch.cat([each[len(self.mine) - 1] for each in self.given])
+
+    def add(self, local: Tensor) -> Tensor:
+        self.mine.append(local)
+        if self.given is None:
+            return local
+        return sum((each[len(self.mine) - 1] for each in self.given), torch.zeros_like(local))
+
+
+@pytest.mark.parametrize("sampler", ["gate", "topk", "uniform"])
+def test_the_mean_over_ranks_is_the_loss_of_the_whole_batch(sampler: str) -> None:
+    batch = trial()
+    retriever = retriever_of(sampler, "mlp", k=3).train()
+    noise = noise_for(retriever, batch)
+    whole = retriever.losses(batch, noise=noise).terms
+    halves = [[0, 1], [2, 3]]
+    given: list[list[Tensor]] = []
+    for rank, half in enumerate(halves):
+        world = Ranks(rank)
+        part = None if noise is None else noise[half]
+        retriever.losses(batch.pick(half), world=world, noise=part)
+        given.append(world.mine)
+    terms = [
+        retriever.losses(
+            batch.pick(half),
+            world=Ranks(rank, given),
+            noise=None if noise is None else noise[half],
+        ).terms
+        for rank, half in enumerate(halves)
+    ]
+    for name, loss in whole.items():
+        mean = (terms[0][name] + terms[1][name]) / 2
+        assert mean.item() == pytest.approx(loss.item(), abs=1e-5)
+
+
+def test_annealed_k_and_padded_videos() -> None:
+    batch = trial()
+    retriever = retriever_of("topk", "mlp", k=2, warmup_epochs=2).train()
+    retriever.set_epoch(0)
+    assert retriever.losses(batch).kept.counts_B.tolist() == [FRAMES - 1, FRAMES - 1, 5, 2]
+    retriever.set_epoch(2)
+    assert retriever.losses(batch).kept.counts_B.tolist() == [2, 2, 2, 2]
+
+
+def test_a_batch_without_captions_has_no_loss() -> None:
+    without: dict[str, Any] = {"tokens_BL": None}
+    batch = replace(trial(), **without)
+    with pytest.raises(ValueError, match="a batch without captions has no loss"):
+        retriever_of().train().losses(batch)

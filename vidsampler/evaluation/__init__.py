@@ -1,0 +1,1 @@
+"""Measuring retrieval: ranks of any matrix, reranking, result files and their comparison."""

@@ -1,0 +1,158 @@
+"""The losses of a batch: what a retriever is trained with.
+
+Letters in names of tensors: B videos, each with one caption; N candidates, F frame slots, L ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from vidsampler.samplers.kept import Kept
+from vidsampler.training.losses.retrieval import positives, retrieval_loss
+from vidsampler.training.losses.support import support_loss
+from vidsampler.training.losses.uniform import uniform_loss
+
+if TYPE_CHECKING:
+    from vidsampler.retriever import Retriever
+
+
+class TrainingBatch(Protocol):
+    """What `losses` needs of a batch; the loader's `Batch` has it.
+
+    Attributes:
+        frames_BNCHW: (B, N, 3, S, S) uint8.
+        valid_BN: (B, N) bool, the real candidates, which come first.
+        times_BN: (B, N) seconds.
+        tokens_BL: (B, L) token ids of one caption a video.
+        keys: The videos' ids.
+        videos_B: (B,) a number for each video, the same for the same video.
+        wordings_B: (B,) a number for each caption, the same for the same words; or None.
+    """
+
+    @property
+    def frames_BNCHW(self) -> Tensor: ...
+    @property
+    def valid_BN(self) -> Tensor: ...
+    @property
+    def times_BN(self) -> Tensor: ...
+    @property
+    def tokens_BL(self) -> Tensor | None: ...
+    @property
+    def keys(self) -> Sequence[str]: ...
+    @property
+    def videos_B(self) -> Tensor: ...
+    @property
+    def wordings_B(self) -> Tensor | None: ...
+
+
+class World(Protocol):
+    """The processes of a distributed run. Each gives equally many items.
+
+    Attributes:
+        rank: Of this process, from 0.
+    """
+
+    rank: int
+
+    def gather(self, local: Tensor) -> Tensor:
+        """The tensors of all ranks in their order, joined along axis 0, with gradients."""
+        ...
+
+    def add(self, local: Tensor) -> Tensor:
+        """The sum over all ranks, with gradients."""
+        ...
+
+
+class Losses(NamedTuple):
+    """The losses of a batch.
+
+    Attributes:
+        terms: Each with its weight: `retrieval`, and `uniform` and `support` where the sampler and
+            the head have them. Their sum is what to minimise.
+        kept: What the sampler chose.
+    """
+
+    terms: dict[str, Tensor]
+    kept: Kept
+
+    @property
+    def total(self) -> Tensor:
+        """The sum of the terms."""
+        return torch.stack(list(self.terms.values())).sum()
+
+
+def batch_losses(
+    retriever: Retriever,
+    batch: TrainingBatch,
+    *,
+    world: World | None = None,
+    noise: Tensor | None = None,
+    generator: torch.Generator | None = None,
+) -> Losses:
+    """The losses of a batch of pairs: caption i belongs to video i.
+
+    Kept frames are encoded with gradient. Where a straight-through gradient needs the features of
+    skipped frames, these are encoded without; the gradients are the same.
+
+    Args:
+        retriever: In training mode, to learn.
+        batch: From the loader.
+        world: The processes of a distributed run. All losses are of the batch of all ranks, each
+            rank taking the rows and columns of its own items: the mean over the ranks is the loss
+            of the whole batch, and so are gradients that are averaged over them.
+        noise: Gumbel noise, of the sampler's `noise_shape`; None: drawn.
+        generator: What it is drawn from; None: torch's own.
+
+    Raises:
+        ValueError: The batch has no captions.
+        UsageError: More frames are to be kept than there are.
+    """
+    if batch.tokens_BL is None:
+        raise ValueError("a batch without captions has no loss")
+    retriever.check_trainable()
+    kept, features_BFD, keep_BF = retriever.encode_kept(
+        batch.frames_BNCHW,
+        batch.valid_BN,
+        batch.times_BN,
+        batch.keys,
+        noise=noise,
+        generator=generator,
+    )
+    texts_BD = retriever.backbone.encode_texts(batch.tokens_BL)
+    owners_B, wordings_B = batch.videos_B, batch.wordings_B
+    own: slice | None = None
+    if world is not None:
+        own = slice(world.rank * len(texts_BD), (world.rank + 1) * len(texts_BD))
+        texts_BD, features_BFD, keep_BF = map(world.gather, (texts_BD, features_BFD, keep_BF))
+        owners_B = world.gather(owners_B)
+        wordings_B = None if wordings_B is None else world.gather(wordings_B)
+    pairs_BB = None
+    if retriever.config.targets == "multi":
+        pairs_BB = positives(owners_B, owners_B, wordings_B)
+    scored = retriever.head.training_terms(texts_BD, features_BFD, keep_BF)
+    scale = retriever.backbone.scale()
+    terms = {
+        "retrieval": retrieval_loss(scored.similarity_TV, scale, pairs_BB, rows=own, columns=own)
+    }
+    settings = retriever.config.sampler
+    if kept.actions_BN is not None and settings.uniform_weight > 0:
+        terms["uniform"] = settings.uniform_weight * uniform_loss(
+            kept.actions_BN,
+            kept.valid_BN,
+            keep_target=settings.keep_target,
+            sum_over_ranks=None if world is None else world.add,
+        )
+    if scored.support_TV is not None:
+        terms["support"] = support_loss(
+            scored.support_TV,
+            scale,
+            pairs_BB,
+            weight=scored.support_weight,
+            rows=own,
+            columns=own,
+        )
+    return Losses(terms, kept)
