@@ -88,7 +88,8 @@ def _shapes_shards(
 ) -> Path:
     from vidsampler.config import Layer
     from vidsampler.datasets.shapes import cached_folder, render
-    from vidsampler.join import DATASET, join, join_config
+    from vidsampler.join import join, join_config
+    from vidsampler.joined import DATASET
 
     videos = cached_folder(settings)
     shards = videos / f"shards-{frames}-of-{size}"

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from vidsampler.errors import VidsamplerError
 from vidsampler.methods import TrainingConfig
-from vidsampler.retriever import Losses, Retriever
+from vidsampler.retriever import Retriever
+from vidsampler.retriever_losses import Losses
 from vidsampler.samplers.learned import gumbel_noise
 from vidsampler.training.batch import Batch
 from vidsampler.training.frozen import freeze, share_batch_norms, training_mode
