@@ -94,3 +94,35 @@ def test_colours_of_scaled_frames_are_right() -> None:
     inside = (wanted > 2) & (wanted < 253)
     assert np.abs(found - wanted)[inside].mean() < 0.6
     assert abs((found - wanted)[inside].mean()) < 0.1
+
+
+@pytest.mark.parametrize("stored", ["yuv420p", "yuv422p", "yuva420p", "yuvj420p", "nv12"])
+@pytest.mark.parametrize("size", [None, 112])
+@pytest.mark.parametrize("full_range", [False, True])
+def test_every_pixel_is_written(stored: str, size: int | None, full_range: bool) -> None:
+    """Widths that are no multiple of 16: nothing of what was in memory shows in the picture."""
+    import av
+    from av.video.reformatter import ColorRange
+
+    from vidsampler.video.decode import FrameConverter
+
+    rows, columns = np.mgrid[0:224, 0:534].astype(np.float32)
+    waves = [np.sin(columns / (60 + 9 * c) + rows / 71 + c) for c in range(3)]
+    picture = (128 + 90 * np.stack(waves, -1)).astype(np.uint8)
+    full_range |= stored.startswith("yuvj")
+    wanted_range = ColorRange.JPEG if full_range else ColorRange.MPEG
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(
+        format=stored, dst_color_range=wanted_range
+    )
+    frame.color_range = wanted_range
+    found = []
+    for fill in (0, 255, 90):
+        memory = [np.full((224, 534 + i), fill, np.uint8) for i in range(40)]
+        del memory  # what the next pictures are allocated in
+        found.append(FrameConverter(size)(frame))
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+    if size is None:
+        error = found[0].astype(float) - picture
+        assert np.abs(error).max() <= 5
+        assert abs(error.mean()) < 0.7
