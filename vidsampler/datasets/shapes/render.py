@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict
-from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from vidsampler.config import cache_dir
@@ -23,6 +18,7 @@ from vidsampler.datasets.shapes.records import RECORDS, split_folder, to_lines
 from vidsampler.datasets.shapes.settings import VERSION, ShapesSettings
 from vidsampler.errors import VidsamplerError
 from vidsampler.video.container import usable_cpus
+from vidsampler.workers import WorkerPool
 
 Progress = Callable[[int, int], None]
 """Called with the number of videos that are there, and of all videos."""
@@ -55,8 +51,7 @@ def render(
         settings: what to render.
         folder: where to; None: `cached_folder(settings)`.
         progress: called now and then.
-        workers: processes; None: as many as there are processors. With more than one, a script
-            that calls this must guard its main part by `if __name__ == "__main__"`.
+        workers: processes; None: as many as there are processors.
 
     Returns:
         The folder.
@@ -84,10 +79,7 @@ def render(
             if not records.exists() or records.read_bytes() != lines:
                 _write(records, lines)
     except OSError as error:
-        raise VidsamplerError(
-            f"{error.filename or folder}: cannot be written: {error.strerror or error}",
-            code="unwritable",
-        ) from error
+        raise _unwritable(error, folder) from error
     return folder
 
 
@@ -136,34 +128,41 @@ def _render_all(
         for batch in batches:
             report(_render_batch(settings, batch, folder))
         return
-    pool = ProcessPoolExecutor(
-        min(workers, len(batches)), get_context("spawn"), initializer=_start_worker
-    )
+    waiting = list(reversed(batches))
+    with WorkerPool(f"{__name__}:render_task", min(workers, len(batches))) as pool:
+        while waiting or pool.running:
+            while waiting and pool.idle:
+                batch = waiting.pop()
+                pool.submit(len(batch), (settings, batch, folder), f"{folder}: {batch[0].video}")
+            for answer in pool.wait_some():
+                if answer.error is not None and answer.error.code == "crashed":
+                    raise VidsamplerError(
+                        f"a process that rendered videos into {folder} has died",
+                        hint="run it again: it goes on where it stopped",
+                    ) from answer.error
+                if answer.error is not None:
+                    raise answer.error
+                report(answer.tag)
+
+
+def render_task(task: tuple[ShapesSettings, Sequence[VideoPlan], Path]) -> None:
+    """What a worker does: renders some videos.
+
+    Raises:
+        VidsamplerError: A file cannot be written.
+    """
+    settings, plans, folder = task
     try:
-        for future in as_completed(
-            [pool.submit(_render_batch, settings, batch, folder) for batch in batches]
-        ):
-            report(future.result())
-    except BrokenProcessPool as error:
-        raise VidsamplerError(
-            f"a process that rendered videos into {folder} has died",
-            hint="run it again: it goes on where it stopped",
-        ) from error
-    finally:
-        # After an error or Ctrl-C the batches that nobody has begun are given up.
-        pool.shutdown(cancel_futures=True)
+        _render_batch(settings, plans, folder)
+    except OSError as error:
+        raise _unwritable(error, folder) from error
 
 
-def _start_worker() -> None:
-    """Leaves Ctrl-C to the main process, and does not outlive it, even if it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def follow() -> None:
-        if (main := parent_process()) is not None:
-            main.join()
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
+def _unwritable(error: OSError, folder: Path) -> VidsamplerError:
+    return VidsamplerError(
+        f"{error.filename or folder}: cannot be written: {error.strerror or error}",
+        code="unwritable",
+    )
 
 
 def _render_batch(settings: ShapesSettings, plans: Sequence[VideoPlan], folder: Path) -> int:
