@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +51,35 @@ def test_image_towers(name: str, gmacs: float, patch: int) -> None:
     # The text tower: 12 blocks of width 512 on 77 tokens, and the projection of one of them.
     text = 12 * (77 * 12 * 512**2 + 2 * 77**2 * 512) / 1e9 + 512 * 512 / 1e9
     assert counted.text == pytest.approx(text, rel=1e-9)
+
+
+def test_a_text_model_of_hugging_face(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    layers, width, inner, tokens, out = 2, 64, 160, 77, 48
+    model = {
+        "embed_dim": out,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+        "text_cfg": {
+            "hf_model_name": "text",
+            "hf_tokenizer_name": "text",
+            "hf_proj_type": "linear",
+            "hf_pooler_type": "mean_pooler",
+        },
+    }
+    text = {
+        "model_type": "bert",
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 2,
+        "vocab_size": 100,
+    }
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "config.json").write_text(json.dumps(text))
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(model))
+    counted = flops(RetrieverConfig(BackboneConfig(str(tmp_path), "none")))
+    block = tokens * (4 * width**2 + 2 * width * inner) + 2 * tokens**2 * width
+    assert counted.text == pytest.approx((layers * block + width * out) / 1e9, rel=1e-9)
 
 
 @pytest.mark.parametrize(
