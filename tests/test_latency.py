@@ -7,7 +7,7 @@ import torch
 
 from tests.retrieving import config_of
 from vidsampler.backbones.config import BackboneConfig
-from vidsampler.backbones.model import load_backbone
+from vidsampler.backbones.model import Backbone, load_backbone
 from vidsampler.latency import backbone_in, measure, medians, quick_backbone, random_frames, with_k
 
 CPU = torch.device("cpu")
@@ -23,6 +23,25 @@ def test_parts_and_the_whole() -> None:
     assert timed.to_json()["ratio"] == timed.kept_only_ms / timed.all_frames_ms
     plain = measure(config_of("random", frames=4), 2, videos=2, repeats=1, backbone=backbone)
     assert set(plain.parts_ms) == {"backbone"}
+
+
+def test_a_policy_that_looks_at_the_backbones_features_times_all_frames(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+    encode = Backbone.encode_frames
+
+    def noted(backbone: Backbone, pixels: torch.Tensor) -> torch.Tensor:
+        seen.append(len(pixels))
+        return encode(backbone, pixels)
+
+    monkeypatch.setattr(Backbone, "encode_frames", noted)
+    backbone = backbone_in(BackboneConfig("tiny"), CPU)
+    config = config_of("topk", frames=4, extractor="clip")
+    timed = measure(config, 2, videos=2, repeats=1, backbone=backbone)
+    assert set(timed.parts_ms) == {"backbone", "policy"}
+    # The whole, all frames and the part, each once to warm up and once to time.
+    assert seen == [8] * 6
 
 
 @pytest.mark.parametrize("sampler", ["gate", "topk", "coverage"])

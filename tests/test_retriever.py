@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -235,6 +236,32 @@ def test_the_sequence_head_starts_from_the_text_tower() -> None:
     assert torch.equal(table, tower[0])
 
 
+@every_sampler
+def test_no_videos_have_no_features(sampler: str) -> None:
+    retriever, batch = shared_retriever_of(sampler, k=k_of(sampler)), trial()
+    none = embed(retriever, batch.pick([]))
+    assert none.features_VFD.shape == (0, retriever.config.head_frames, 128)
+    assert none.kept() == []
+    texts = retriever.embed_texts(batch.tokens_BL)
+    assert retriever.similarity(texts, none).shape == (4, 0)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_one_candidate(sampler: str) -> None:
+    """N = 1, in both modes and before heads of both kinds."""
+    batch = trial((1, 1, 1))
+    for head in ("mean", "tmass"):
+        retriever = retriever_of(sampler, head, k=None if sampler == "gate" else 1, frames=1)
+        one = replace(
+            batch,
+            frames_BNCHW=batch.frames_BNCHW[:, :1],
+            valid_BN=batch.valid_BN[:, :1],
+            times_BN=batch.times_BN[:, :1],
+        )
+        assert embed(retriever, one).kept() == [[0]] * 3
+        assert retriever.train().losses(one).total.isfinite()
+
+
 # -------------------------------------------------------------------- wrong things
 
 
@@ -279,6 +306,17 @@ def test_misuse() -> None:
         retriever.embed_videos(batch.frames_BNCHW.float())
     with pytest.raises(ValueError, match=r"valid must be \(4, 6\)"):
         retriever.embed_videos(batch.frames_BNCHW, batch.valid_BN[:, :5])
+    for name in SAMPLERS:
+        other = shared_retriever_of(name, k=k_of(name))
+        frames, valid = batch.frames_BNCHW, batch.valid_BN
+        with pytest.raises(ValueError, match=r"valid must be bool, not torch\.int64"):
+            other.embed_videos(frames, valid.long(), ids=batch.keys)
+        with pytest.raises(ValueError, match="no video may be empty"):
+            other.embed_videos(frames, valid.flip(1), ids=batch.keys)
+        with pytest.raises(
+            ValueError, match=r"valid must be \(B, N\) with a candidate, got \(4, 0\)"
+        ):
+            other.embed_videos(frames[:, :0], ids=batch.keys)
     retriever.train()
     with pytest.raises(ValueError, match=r"embed_videos is for a retriever in eval mode"):
         embed(retriever, batch)

@@ -194,12 +194,27 @@ def _counted_backbone(config: RetrieverConfig) -> _Backbone:
     backbone = meta_backbone(config)
     pixels = backbone.pixel_input
     image = torch.empty(1, 3, pixels.height, pixels.width, device="meta")
-    tokens = torch.empty(1, backbone.context, dtype=torch.long, device="meta")
+    tokens = torch.ones(1, backbone.context, dtype=torch.long, device=_text_device(backbone))
     return _Backbone(
         frame=count(lambda: backbone.encode_frames(image)),
         text=count(lambda: backbone.encode_texts(tokens)),
         width=backbone.width,
     )
+
+
+def _text_device(backbone: Backbone) -> torch.device:
+    """Where the texts of a backbone on the meta device can be counted.
+
+    A text model of Hugging Face asks whether its mask hides anything, which needs numbers: it is
+    moved to the CPU as zeros, which take no memory.
+    """
+    from open_clip.hf_model import HFTextEncoder
+
+    tower: Any = getattr(backbone.clip, "text", None)
+    if not isinstance(tower, HFTextEncoder):
+        return torch.device("meta")
+    tower._apply(lambda tensor: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape))
+    return torch.device("cpu")
 
 
 def count_extractor(policy: PolicyConfig) -> float:

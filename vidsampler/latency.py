@@ -31,7 +31,7 @@ class Latency:
         repeats: Of each measurement, kept frames and all frames by turns.
         frames, kept: N and K.
         parts_ms: `extractor` (all candidates), `policy` (temporal model and head) and `backbone`
-            (kept frames), each alone.
+            (kept frames, or all where the policy looks at its features), each alone.
         kept_only_ms: The whole: look at N frames, choose K, encode these.
         all_frames_ms: Encode N frames, no sampler.
     """
@@ -86,9 +86,14 @@ def measure(
         "backbone": lambda: backbone.encode_frames(chooses.pixels(chosen)),
     }
     sampler = chooses.sampler
-    if sampler is not None and sampler.extractor is not None:
-        features = sampler.extract(frames, valid)
-        parts["extractor"] = lambda: sampler.extract(frames, valid)
+    if sampler is not None:
+        if sampler.extractor is None:
+            # The policy looks at the features of all candidates.
+            chosen = frames.flatten(0, 1)
+            features = torch.zeros(*valid.shape, backbone.width, device=device)
+        else:
+            features = sampler.extract(frames, valid)
+            parts["extractor"] = lambda: sampler.extract(frames, valid)
         parts["policy"] = lambda: sampler(features, valid)
     calls: dict[str, Callable[[], Any]] = {
         "kept": lambda: chooses.embed_videos(frames, valid, ids=list(map(str, range(videos)))),

@@ -24,7 +24,7 @@ from vidsampler.heads.base import Head, VectorHead
 from vidsampler.retriever_config import RetrieverConfig
 from vidsampler.retriever_files import load_weights, pixels_of, save, saved_config
 from vidsampler.retriever_losses import Losses, TrainingBatch, World, batch_losses
-from vidsampler.samplers.candidates import choose_candidates, seed_of
+from vidsampler.samplers.candidates import checked_candidates, choose_candidates, seeds_of
 from vidsampler.samplers.gate import GateSampler
 from vidsampler.samplers.kept import Kept, kept_features
 from vidsampler.samplers.learned import LearnedSampler
@@ -254,7 +254,7 @@ class Retriever(nn.Module):
             ValueError: Shapes do not fit, or `random` has no ids.
             UsageError: More frames are to be kept in training than there are.
         """
-        valid_BN = self._checked(frames_BNCHW, valid_BN)
+        valid_BN = checked_candidates(frames_BNCHW, valid_BN, self.config.frames)
         if self.sampler is None:
             return self._choose_untrained(frames_BNCHW, valid_BN, times_BN, ids)
         if self.sampler.extractor is None:
@@ -320,7 +320,7 @@ class Retriever(nn.Module):
             What was kept, its features (B, F, D) and their mask (B, F), 0/1 with the gradient of
             the choice in training.
         """
-        valid_BN = self._checked(frames_BNCHW, valid_BN)
+        valid_BN = checked_candidates(frames_BNCHW, valid_BN, self.config.frames)
         if self.sampler is not None and self.sampler.extractor is None:
             # The policy looks at the backbone's own features: all are there before it chooses.
             all_BND = self._encode_candidates(frames_BNCHW, valid_BN)
@@ -376,13 +376,8 @@ class Retriever(nn.Module):
         settings = self.config.sampler
         seeds = [settings.seed] * len(valid_BN)
         if settings.name == "random":
-            if ids is None or len(ids) != len(valid_BN):
-                raise ValueError(
-                    f"the sampler random draws by the ids of {len(valid_BN)} videos, got "
-                    f"{'none' if ids is None else len(ids)}"
-                )
             epoch = self.epoch if self.training else None
-            seeds = [seed_of(settings.seed, each, epoch) for each in ids]
+            seeds = seeds_of(settings.seed, ids, len(valid_BN), epoch)
         return choose_candidates(
             registry.load("samplers", settings.name),
             frames_BNCHW,
@@ -391,23 +386,6 @@ class Retriever(nn.Module):
             settings.k or self.config.frames,
             seeds,
         )
-
-    def _checked(self, frames_BNCHW: Tensor, valid_BN: Tensor | None) -> Tensor:
-        shape = tuple(frames_BNCHW.shape)
-        if len(shape) != 5 or shape[2] != 3 or frames_BNCHW.dtype != torch.uint8:
-            raise ValueError(
-                f"frames must be (B, N, 3, H, W) uint8, got {shape} {frames_BNCHW.dtype}"
-            )
-        if shape[1] > self.config.frames:
-            raise ValueError(
-                f"the retriever looks at {self.config.frames} candidate frames a video, got "
-                f"{shape[1]}"
-            )
-        if valid_BN is None:
-            valid_BN = torch.ones(shape[:2], dtype=torch.bool, device=frames_BNCHW.device)
-        if tuple(valid_BN.shape) != shape[:2]:
-            raise ValueError(f"valid must be {shape[:2]} for these frames, {tuple(valid_BN.shape)}")
-        return valid_BN
 
     def _need_eval(self, what: str) -> None:
         if self.training:

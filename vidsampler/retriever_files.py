@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vidsampler import __version__, plainyaml
 from vidsampler.backbones.model import PixelInput
+from vidsampler.backbones.weights import other_shapes
 from vidsampler.config import Layer, file_layer
 from vidsampler.errors import InputError, UsageError
 from vidsampler.files import sync_folder, whole_file, write_file, writing
@@ -144,28 +145,24 @@ def _check_backbone(
     own: dict[str, Tensor],
     state: dict[str, Tensor],
 ) -> None:
-    ours = {name for name in own if name.startswith("backbone.")}
-    theirs = {name for name in state if name.startswith("backbone.")}
-    wrong = [n for n in ours & theirs if own[n].shape != state[n].shape]
-    saved = facts.get("backbone", "another backbone")
-    hint = f"load it with its own backbone, {saved}"
-    if wrong:
-        # What tells models apart best: the first kernel, then the largest tensor.
-        name = max(wrong, key=lambda n: ("visual" in n and own[n].ndim == 4, own[n].numel(), n))
-        more = f", and {len(wrong) - 1} more tensors differ" if len(wrong) > 1 else ""
-        raise UsageError(
-            f"the checkpoint {folder} was saved with backbone {saved}, which does not fit "
-            f"{config.backbone.name}: {name.removeprefix('backbone.clip.')} is "
-            f"{tuple(state[name].shape)} there and {tuple(own[name].shape)} here{more}",
-            hint=hint,
-        )
-    if different := sorted(ours ^ theirs):
+    ours, theirs = (
+        {
+            name.removeprefix("backbone.clip."): tensor
+            for name, tensor in part.items()
+            if name.startswith("backbone.")
+        }
+        for part in (own, state)
+    )
+    wrong = other_shapes(ours, theirs)
+    if wrong is None and (different := sorted(ours.keys() ^ theirs.keys())):
         where = "here only" if different[0] in ours else "there only"
+        wrong = f"{len(different)} tensors differ, such as {different[0]} ({where})"
+    if wrong is not None:
+        saved = facts.get("backbone", "another backbone")
         raise UsageError(
             f"the checkpoint {folder} was saved with backbone {saved}, which does not fit "
-            f"{config.backbone.name}: {len(different)} tensors differ, such as "
-            f"{different[0].removeprefix('backbone.clip.')} ({where})",
-            hint=hint,
+            f"{config.backbone.name}: {wrong}",
+            hint=f"load it with its own backbone, {saved}",
         )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from tests.backbones.trying import variant
 from vidsampler.backbones.config import BackboneConfig
 from vidsampler.backbones.model import FREEZE_GROUPS, Backbone, load_backbone
 from vidsampler.errors import UsageError
@@ -40,6 +42,22 @@ def test_frames_are_encoded_one_by_one(tiny: Backbone) -> None:
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match="frames must be"):
         tiny.encode_frames(pixels[..., 1:])
+
+
+def test_a_captioner_gives_features_that_are_not_normalised(tmp_path: Path) -> None:
+    def captioner(config: dict[str, Any]) -> None:
+        config["vision_cfg"] |= {"attentional_pool": True, "output_tokens": True}
+        config["text_cfg"] |= {"embed_cls": True, "output_tokens": True}
+        width = config["text_cfg"]["width"]
+        config["multimodal_cfg"] = {"width": width, "heads": 2, "layers": 1}
+        config["custom_text"] = True
+
+    backbone = load_backbone(BackboneConfig(str(variant(tmp_path, captioner)), "none"))
+    with torch.no_grad():
+        frames = backbone.encode_frames(torch.randn(2, 3, 96, 96))
+        texts = backbone.encode_texts(torch.ones(2, backbone.context, dtype=torch.long))
+    for features in (frames, texts):
+        assert (features.norm(dim=1) - 1).abs().min() > 1e-3
 
 
 def test_gradients_flow_to_both_towers(tiny: Backbone) -> None:

@@ -38,6 +38,16 @@ def test_openai_weights_need_quick_gelu() -> None:
     assert "QuickGELU" in refuses(UsageError, "ViT-B-32", "auto").message
 
 
+def test_openai_weights_by_their_hub_id_need_quick_gelu_too() -> None:
+    hub = "timm/vit_base_patch32_clip_224.openai"
+    for pretrained in (hub, f"hf-hub:{hub}"):
+        error = refuses(UsageError, "ViT-B-32", pretrained)
+        assert error.message == (
+            f"weights {hub!r} were trained with QuickGELU, but ViT-B-32 computes GELU: "
+            "its features would be wrong"
+        )
+
+
 def test_unknown_weights() -> None:
     error = refuses(UsageError, "ViT-B-32", "laion2b_s34b_b79")
     assert "unknown weights of ViT-B-32 'laion2b_s34b_b79'; did you mean 'laion2b_s34b_b79k'?" in (
@@ -112,13 +122,21 @@ def test_a_file_in_the_hubs_cache_needs_no_network(
     snapshot = repository / "snapshots" / "abc"
     snapshot.mkdir(parents=True)
     torch.save(tiny.clip.state_dict(), snapshot / "open_clip_pytorch_model.bin")
-    (snapshot / "open_clip_config.json").write_text(
-        json.dumps({"model_cfg": json.loads(TINY.read_text())})
-    )
+    facts = {"model_cfg": json.loads(TINY.read_text()), "preprocess_cfg": {"mean": [0.5, 0.4, 0.3]}}
+    (snapshot / "open_clip_config.json").write_text(json.dumps(facts))
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     for config in (
         BackboneConfig("tiny", "somebody/tiny", seed=8),
         BackboneConfig("hf-hub:somebody/tiny", seed=8),
     ):
-        assert load_backbone(config).fingerprint() == tiny.fingerprint()
+        backbone = load_backbone(config)
+        assert backbone.fingerprint() == tiny.fingerprint()
+        # What the weights want, wherever the model's config is from.
+        assert backbone.pixel_input.mean == (0.5, 0.4, 0.3)
+    plain = variant(tmp_path, lambda config: config.pop("quick_gelu"))
+    error = refuses(UsageError, str(plain), "somebody/tiny")
+    assert "weights 'somebody/tiny' were trained with QuickGELU" in error.message
+    # Without a config nothing is known, and nothing is fetched to know it.
+    (snapshot / "open_clip_config.json").unlink()
+    assert load_backbone(BackboneConfig("tiny", "somebody/tiny")).pixel_input == tiny.pixel_input

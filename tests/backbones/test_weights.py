@@ -93,8 +93,13 @@ def test_weights_lie_beside_a_config(tiny: Backbone, tmp_path: Path) -> None:
     assert backbone.fingerprint() == tiny.fingerprint()
     assert backbone.pixel_input.mean == (0.5, 0.4, 0.3)
     assert backbone.pixel_input.interpolation == "bilinear"
-    folder = load_backbone(BackboneConfig("tiny", str(tmp_path), seed=4))
-    assert folder.fingerprint() == tiny.fingerprint()
+    for pretrained in (tmp_path, tmp_path / "open_clip_pytorch_model.bin"):
+        own = load_backbone(BackboneConfig("tiny", str(pretrained), seed=4))
+        assert own.fingerprint() == tiny.fingerprint()
+        assert own.pixel_input.mean == (0.5, 0.4, 0.3)
+    (tmp_path / "plain").mkdir()
+    plain = variant(tmp_path / "plain", lambda config: config.pop("quick_gelu"))
+    assert "trained with QuickGELU" in refuses(UsageError, str(plain), str(tmp_path)).message
 
 
 def test_weights_for_another_model_are_an_error_with_the_shapes(tmp_path: Path) -> None:

@@ -81,6 +81,11 @@ def test_points_are_a_texts_own() -> None:
     assert isinstance(other, TMass)
     assert not torch.equal(other.points([4, 1], like), points)
     assert 0 <= points.min() < points.max() < 1
+    # An id may be any integer, and there is one for each text.
+    assert not torch.equal(head.points([-1], like), head.points([1], like))
+    texts, frames, keep = batch()
+    with pytest.raises(ValueError, match=rf"\(1,\) text ids for {len(texts)} texts"):
+        head.similarity(texts, frames, keep, text_ids_T=torch.tensor([3]))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

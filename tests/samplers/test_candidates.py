@@ -55,6 +55,8 @@ def test_times_count() -> None:
     spy = replace(sampler, choose=choose)
     choose_candidates(spy, frames(), VALID, times, 2, [0, 0, 0])
     assert seen == [times[0].tolist(), times[1, :5].tolist(), [8.0]]
+    with pytest.raises(ValueError, match=r"times must be \(3, 8\) for these frames, \(3, 2\)"):
+        choose_candidates(spy, frames(), VALID, times[:, :2], 2, [0, 0, 0])
 
 
 def test_seeds_depend_on_all_three() -> None:

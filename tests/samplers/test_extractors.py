@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
@@ -189,21 +190,22 @@ def test_weights_that_are_not_there(name: str, pretrained: str, message: str) ->
 
 @pytest.mark.parametrize("tag", ["default", "ra_in1k"])
 def test_weights_from_the_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tag: str) -> None:
-    import huggingface_hub
+    import huggingface_hub.constants as hub
 
     torch.manual_seed(0)
     network = build_network(untrained("mobilenet_v2"))
-    file = tmp_path / "fetched.safetensors"
-    save_file({**network.state_dict(), "classifier.bias": torch.zeros(1000)}, file)
-    asked: list[tuple[str, str]] = []
-
-    def fetch(repository: str, name: str) -> str:
-        asked.append((repository, name))
-        return str(file)
-
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fetch)
+    repository = tmp_path / "models--timm--mobilenetv2_100.ra_in1k"
+    snapshot = repository / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("abc")
+    save_file(
+        {**network.state_dict(), "classifier.bias": torch.zeros(1000)},
+        snapshot / "model.safetensors",
+    )
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
     loaded = build_network(ExtractorConfig("mobilenet_v2", pretrained=tag))
-    assert asked == [("timm/mobilenetv2_100.ra_in1k", "model.safetensors")]
     for key, value in network.state_dict().items():
         assert torch.equal(loaded.state_dict()[key], value)
 
@@ -232,18 +234,23 @@ def test_files_that_are_no_safetensors(tmp_path: Path) -> None:
 def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import huggingface_hub.constants as hub
 
-    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
+    # A port that refuses, and an empty cache.
+    monkeypatch.setattr(hub, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(hub, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(VidsamplerError) as caught:
-        build_extractor(ExtractorConfig("mobilenet_v2"))
-    error = caught.value
-    assert (error.code, error.exit_code) == ("hub", 1)
-    assert error.message == (
-        "cannot fetch the weights timm/mobilenetv2_100.ra_in1k of the extractor mobilenet_v2: "
-        "the hub cannot be reached, and its cache does not hold them"
-    )
-    assert "model.safetensors" in str(error.hint)
-    assert "null for random weights" in str(error.hint)
+    what = "cannot fetch the weights timm/mobilenetv2_100.ra_in1k of the extractor mobilenet_v2: "
+    begun = time.perf_counter()
+    for offline, why in ((False, "refused"), (True, "HF_HUB_OFFLINE is set")):
+        monkeypatch.setattr(hub, "HF_HUB_OFFLINE", offline)
+        with pytest.raises(VidsamplerError) as caught:
+            build_extractor(ExtractorConfig("mobilenet_v2"))
+        error = caught.value
+        assert (error.code, error.exit_code) == ("network", 1)
+        assert error.message.startswith(what)
+        assert why in error.message
+        assert "model.safetensors" in str(error.hint)
+        assert "null for random weights" in str(error.hint)
+    assert time.perf_counter() - begun < 5
 
 
 def test_the_config_costs_no_import_of_torch() -> None:

@@ -115,7 +115,8 @@ class Backbone(nn.Module):
         if not len(pixels_MCHW):
             return pixels_MCHW.new_zeros((0, self.width), dtype=torch.float32)
         with self._autocast(pixels_MCHW):
-            features: Tensor = cast(Any, self.clip).encode_image(pixels_MCHW)
+            # CoCa would normalise them where nothing is said.
+            features: Tensor = cast(Any, self.clip).encode_image(pixels_MCHW, normalize=False)
         return features.float()
 
     def encode_texts(self, tokens_TL: Tensor) -> Tensor:
@@ -132,7 +133,7 @@ class Backbone(nn.Module):
         if not len(tokens_TL):
             return torch.zeros((0, self.width), device=tokens_TL.device)
         with self._autocast(tokens_TL):
-            features: Tensor = cast(Any, self.clip).encode_text(tokens_TL)
+            features: Tensor = cast(Any, self.clip).encode_text(tokens_TL, normalize=False)
         return features.float()
 
     def cast_for_inference(self) -> None:

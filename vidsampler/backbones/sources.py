@@ -8,27 +8,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from vidsampler import registry
 from vidsampler.config import configs_dir
 from vidsampler.errors import ConfigError, UsageError, VidsamplerError, unknown
-
-T = TypeVar("T")
+from vidsampler.hub import cached_file, cannot_fetch, hub_file
 
 HUB_PREFIX = "hf-hub:"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_CONFIG_NAMES = ("open_clip_config.json", "config.json")
+_HUB_CONFIG = "open_clip_config.json"
+_CONFIG_NAMES = (_HUB_CONFIG, "config.json")
 _WEIGHTS_NAMES = ("open_clip_model.safetensors", "model.safetensors", "open_clip_pytorch_model.bin")
 _WEIGHTS_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
-_OFFLINE_HINT = (
-    "download the file where there is a network and give its path with --pretrained FILE, or fill "
-    "the hub's cache (HF_HOME), or take --pretrained none for random weights"
-)
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ def find_model(name: str) -> ModelSource:
         return ModelSource(name, model, preprocess, own.pretrained)
     if name.startswith(HUB_PREFIX):
         hub = name.removeprefix(HUB_PREFIX)
-        model, preprocess = _read_config(_from_hub(hub, (_CONFIG_NAMES[0],)))
+        model, preprocess = _read_config(_hub_file(hub, (_HUB_CONFIG,)))
         return ModelSource(name, model, preprocess, hub, hub=hub)
     path = Path(name)
     known = open_clip.list_models()
@@ -130,56 +126,71 @@ def find_weights(source: ModelSource, pretrained: str) -> WeightsSource | None:
             raise UsageError(f"there are no weights in {path}: none of {', '.join(_WEIGHTS_NAMES)}")
         path = found[0]
     if path.is_file():
-        return WeightsSource(path, {})
+        return _of_file(source, path, pretrained)
     if path.suffix in _WEIGHTS_SUFFIXES:
         raise UsageError(f"there is no weights file {path}")
     hub = pretrained.removeprefix(HUB_PREFIX)
     if _HUB_ID.fullmatch(hub):
-        return WeightsSource(_from_hub(hub, _WEIGHTS_NAMES), {})
+        return _of_hub(source, hub)
     raise UsageError(
         unknown(f"weights of {source.name}", pretrained, source.tags or ("auto", "none")),
         hint="--pretrained takes a tag of the model, a weights file, or a hub id ORG/NAME",
     )
 
 
-def from_hub_or_folder(what: str, name: str, fetch: Callable[[], T]) -> T:
-    """Runs something of Hugging Face's that reads a folder, or fetches a repository.
-
-    Args:
-        what: for the message.
-        name: the folder, or the repository.
-        fetch: does it.
-
-    Raises:
-        VidsamplerError: It failed.
-    """
-    from huggingface_hub import try_to_load_from_cache
-
-    try:
-        if not Path(name).is_dir() and not try_to_load_from_cache(name, "config.json"):
-            _reach_hub()
-        return fetch()
-    except Exception as error:  # every library between here and the network has its own classes
-        raise _unreachable(what, error) from error
-
-
 def _of_tag(source: ModelSource, tag: str) -> WeightsSource:
     import open_clip
 
     facts = open_clip.get_pretrained_cfg(source.name, tag)
-    theirs, ours = bool(facts.get("quick_gelu")), bool(source.model.get("quick_gelu"))
-    if theirs != ours:
-        refuse_activation(source.name, tag, weights_quick=theirs)
+    _check_activation(source, tag, facts)
     if repository := facts.get("hf_hub"):
         hub, _, file = repository.rpartition("/")
-        path = _from_hub(hub, (file,) if file else _WEIGHTS_NAMES)
+        path = _hub_file(hub, (file,) if file else _WEIGHTS_NAMES)
     else:
         # Checks the file's sha256 against the one in its address.
         try:
             path = Path(open_clip.download_pretrained_from_url(facts["url"]))
         except (OSError, RuntimeError) as error:
-            raise _unreachable(f"weights {tag!r} of {source.name}", error) from error
+            raise cannot_fetch(f"weights {tag!r} of {source.name}", error) from error
     return WeightsSource(path, dict(facts))
+
+
+def _of_hub(source: ModelSource, hub: str) -> WeightsSource:
+    """Weights of a repository, with what open_clip or its own config says of them."""
+    import open_clip
+
+    for model, tag in open_clip.list_pretrained():
+        facts = open_clip.get_pretrained_cfg(model, tag)
+        if facts.get("hf_hub") == f"{hub}/":
+            _check_activation(source, hub, facts)
+            return WeightsSource(_hub_file(hub, _WEIGHTS_NAMES), dict(facts))
+    path = _hub_file(hub, _WEIGHTS_NAMES)
+    if cached_file(hub, _HUB_CONFIG) is None:
+        # There need not be one, and weights from the cache need no network.
+        with suppress(VidsamplerError):
+            _hub_file(hub, (_HUB_CONFIG,))
+    return _of_file(source, path, hub)
+
+
+def _of_file(source: ModelSource, path: Path, name: str) -> WeightsSource:
+    """Weights, with what the hub's config in their folder says of them."""
+    config = path.parent / _HUB_CONFIG
+    if not config.is_file():
+        return WeightsSource(path, {})
+    model, preprocess = _read_config(config)
+    _check_activation(source, name, model)
+    return WeightsSource(path, preprocess)
+
+
+def _hub_file(hub: str, names: tuple[str, ...]) -> Path:
+    return hub_file(f"{names[0]} of {hub}", hub, names)
+
+
+def _check_activation(source: ModelSource, weights: str, facts: dict[str, Any]) -> None:
+    """Weights run with the activation that they were trained with; `facts` may say `quick_gelu`."""
+    theirs, ours = bool(facts.get("quick_gelu")), bool(source.model.get("quick_gelu"))
+    if theirs != ours:
+        refuse_activation(source.name, weights, weights_quick=theirs)
 
 
 def refuse_activation(name: str, weights: str, *, weights_quick: bool) -> None:
@@ -237,44 +248,3 @@ def _resolve_text_folder(text: dict[str, Any], folder: Path) -> None:
             beside = folder / ("text" if name == "TEXT_DIR" else name)
             if beside.is_dir():
                 text[key] = str(beside.resolve())
-
-
-def _from_hub(hub: str, names: tuple[str, ...]) -> Path:
-    """The first of these files that a hub repository has, from the cache where it is there."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import EntryNotFoundError
-
-    for name in names:
-        if isinstance(cached := try_to_load_from_cache(hub, name), str):
-            return Path(cached)
-    failure: Exception | None = None
-    try:
-        _reach_hub()
-        for name in names:
-            try:
-                return Path(hf_hub_download(hub, name))
-            except EntryNotFoundError as error:
-                failure = failure or error
-    except Exception as error:  # the hub's own errors, the HTTP library's, the disk's
-        failure = error
-    assert failure is not None
-    raise _unreachable(f"{names[0]} of {hub}", failure) from failure
-
-
-def _reach_hub() -> None:
-    """Fails at once where the hub cannot be reached: its own client tries for half a minute."""
-    from huggingface_hub import constants, get_session
-
-    if constants.HF_HUB_OFFLINE:
-        raise ConnectionError("HF_HUB_OFFLINE is set")
-    get_session().head(constants.ENDPOINT, timeout=10)
-
-
-def _unreachable(what: str, error: Exception) -> VidsamplerError:
-    root: BaseException = error
-    while root.__cause__ or root.__context__:
-        root = root.__cause__ or root.__context__ or root
-    reason = re.split(r"[\n]|(?<=\w)\. ", str(root).strip() or type(root).__name__)[0].rstrip(".")
-    return VidsamplerError(
-        f"cannot fetch {what}: {reason[:160]}", hint=_OFFLINE_HINT, code="network"
-    )

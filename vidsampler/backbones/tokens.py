@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vidsampler.backbones.sources import from_hub_or_folder
 from vidsampler.backbones.weights import need_transformers
 from vidsampler.errors import UsageError
+from vidsampler.hub import from_hub_or_folder
 
 
 class Tokens(NamedTuple):

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vidsampler.backbones.sources import from_hub_or_folder, refuse_activation
+from vidsampler.backbones.sources import refuse_activation
 from vidsampler.errors import ConfigError, UsageError, VidsamplerError
+from vidsampler.hub import from_hub_or_folder
 
 State = dict[str, Tensor]
 
@@ -199,14 +200,9 @@ def _as_this_model(model: nn.Module, state: State) -> State:
 
 
 def _check_fit(own: State, state: State, path: Path, name: str) -> None:
-    wrong = [k for k in own if k in state and own[k].shape != state[k].shape]
-    if wrong:
-        # What tells models apart best: the first kernel, then the largest tensor.
-        key = max(wrong, key=lambda k: ("visual" in k and own[k].ndim == 4, own[k].numel()))
-        more = f", and {len(wrong) - 1} more tensors differ" if len(wrong) > 1 else ""
+    if (wrong := other_shapes(own, state)) is not None:
         raise UsageError(
-            f"weights {path} belong to another model than {name}: {key} is "
-            f"{tuple(state[key].shape)} there and {tuple(own[key].shape)} here{more}",
+            f"weights {path} belong to another model than {name}: {wrong}",
             hint="give the --backbone that these weights were trained with",
         )
     for found, here, word in ((own, state, "lack"), (state, own, "have")):
@@ -218,3 +214,14 @@ def _check_fit(own: State, state: State, path: Path, name: str) -> None:
                 f"such as {missing[0]} {tuple(found[missing[0]].shape)}",
                 hint="give the --backbone that these weights were trained with",
             )
+
+
+def other_shapes(own: State, state: State) -> str | None:
+    """Which tensors of one name have another shape in `state`, in words; None: there are none."""
+    wrong = [key for key in own if key in state and own[key].shape != state[key].shape]
+    if not wrong:
+        return None
+    # What tells models apart best: the first kernel, then the largest tensor.
+    key = max(wrong, key=lambda k: ("visual" in k and own[k].ndim == 4, own[k].numel(), k))
+    more = f", and {len(wrong) - 1} more tensors differ" if len(wrong) > 1 else ""
+    return f"{key} is {tuple(state[key].shape)} there and {tuple(own[key].shape)} here{more}"

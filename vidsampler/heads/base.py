@@ -179,6 +179,8 @@ class PairHead(Head):
         with full_precision(frames_VFD):
             frames_VFD, keep_VF = checked_frames(frames_VFD, keep_VF)
             texts_TD = checked_texts(texts_TD, frames_VFD)
+            if text_ids_T is not None and text_ids_T.shape != texts_TD.shape[:1]:
+                raise ValueError(f"{tuple(text_ids_T.shape)} text ids for {len(texts_TD)} texts")
             frames_VFD = self.prepare(frames_VFD, keep_VF)
             rows = []
             for r in blocks(len(texts_TD), block):

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-import torch
 from torch import Tensor, nn
 
-
-class QuickGELU(nn.Module):
-    """x * sigmoid(1.702 x), as OpenAI's CLIP has it."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The same shape."""
-        return x * torch.sigmoid(1.702 * x)
+from vidsampler.quick_gelu import QuickGELU
 
 
 class FrameBlock(nn.Module):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vidsampler.errors import ConfigError
 from vidsampler.heads.base import VectorHead, masked_softmax, weighted_sum
-from vidsampler.heads.block import QuickGELU
+from vidsampler.quick_gelu import QuickGELU
 
 
 @dataclass(frozen=True)

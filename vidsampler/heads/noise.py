@@ -30,6 +30,7 @@ def normal_noise(seed: int, key: int, count: int) -> Noise:
 
 
 def _words(seed: int, key: int, count: int) -> npt.NDArray[np.uint64]:
-    generator = np.random.Philox(key=np.array([seed, key], np.uint64))
+    # Modulo 2^64, so that an id may be any integer.
+    generator = np.random.Philox(key=np.array([each % 2**64 for each in (seed, key)], np.uint64))
     words: npt.NDArray[np.uint64] = generator.random_raw(count)
     return words

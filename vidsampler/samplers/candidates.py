@@ -38,9 +38,14 @@ def choose_candidates(
         The kept frames.
 
     Raises:
-        ValueError: A video has no valid frame, or padding between its frames.
+        ValueError: A video has no valid frame, or padding between its frames, or times of another
+            shape.
     """
     check_valid(valid_BN)
+    if times_BN is not None and times_BN.shape != valid_BN.shape:
+        raise ValueError(
+            f"times must be {tuple(valid_BN.shape)} for these frames, {tuple(times_BN.shape)}"
+        )
     rows = []
     for row, count in enumerate(valid_BN.sum(1).tolist()):
         times = np.arange(count, dtype=np.float64)
@@ -52,6 +57,49 @@ def choose_candidates(
         choice = sampler.choose(times, features, k, seed=seeds[row])
         rows.append(choice.indices.tolist())
     return keep_these(rows, valid_BN)
+
+
+def checked_candidates(frames_BNCHW: Tensor, valid_BN: Tensor | None, most: int) -> Tensor:
+    """Which candidates of a batch are real.
+
+    Args:
+        frames_BNCHW: (B, n, 3, H, W) uint8.
+        valid_BN: (B, n) bool, the real ones, which come first; None: all.
+        most: N, how many a video may have.
+
+    Returns:
+        (B, n) bool.
+
+    Raises:
+        ValueError: Shapes or types do not fit, or a video has no candidate.
+    """
+    shape = tuple(frames_BNCHW.shape)
+    if len(shape) != 5 or shape[2] != 3 or frames_BNCHW.dtype != torch.uint8:
+        raise ValueError(f"frames must be (B, N, 3, H, W) uint8, got {shape} {frames_BNCHW.dtype}")
+    if shape[1] > most:
+        raise ValueError(f"the retriever looks at {most} candidate frames a video, got {shape[1]}")
+    if valid_BN is None:
+        valid_BN = torch.ones(shape[:2], dtype=torch.bool, device=frames_BNCHW.device)
+    if tuple(valid_BN.shape) != shape[:2]:
+        raise ValueError(f"valid must be {shape[:2]} for these frames, {tuple(valid_BN.shape)}")
+    check_valid(valid_BN)
+    return valid_BN
+
+
+def seeds_of(
+    seed: int, ids: Sequence[str] | None, videos: int, epoch: int | None = None
+) -> list[int]:
+    """`seed_of` for each of so many videos.
+
+    Raises:
+        ValueError: There are not as many ids.
+    """
+    if ids is None or len(ids) != videos:
+        raise ValueError(
+            f"the sampler random draws by the ids of {videos} videos, got "
+            f"{'none' if ids is None else len(ids)}"
+        )
+    return [seed_of(seed, each, epoch) for each in ids]
 
 
 def seed_of(seed: int, video: str, epoch: int | None = None) -> int:

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vidsampler.errors import ConfigError, VidsamplerError, unknown
+from vidsampler.errors import ConfigError, unknown
+from vidsampler.hub import hub_file
 from vidsampler.preprocess import IMAGENET_MEAN, IMAGENET_STD, GreyInput, PixelInput
 from vidsampler.samplers.policy_config import DEFAULT_WEIGHTS, EXTRACTORS, ExtractorConfig
 from vidsampler.samplers.small_cnn import SmallCNN
@@ -139,9 +140,6 @@ def _hub_weights(name: str, tag: str) -> Path:
 
     Not through timm, which falls back to pickled files.
     """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
-
     spec = EXTRACTORS[name]
     if spec.architecture is None or spec.tag is None:
         raise ConfigError(
@@ -157,19 +155,14 @@ def _hub_weights(name: str, tag: str) -> Path:
         if tag not in tags:
             raise ConfigError(unknown(f"weights of {name}", tag, [DEFAULT_WEIGHTS, *tags]))
     repository = f"timm/{spec.architecture}.{tag}"
-    try:
-        return Path(hf_hub_download(repository, WEIGHTS_NAME))
-    except OSError as error:
-        reason = " ".join(str(error).split()).partition(". ")[0].rstrip(".")
-        if isinstance(error, LocalEntryNotFoundError):
-            reason = "the hub cannot be reached, and its cache does not hold them"
-        raise VidsamplerError(
-            f"cannot fetch the weights {repository} of the extractor {name}: {reason}",
-            hint=f"without a network: download {WEIGHTS_NAME} of {repository} from the Hugging "
-            "Face hub elsewhere and set the extractor's pretrained to its path, or to null for "
-            "random weights",
-            code="hub",
-        ) from error
+    return hub_file(
+        f"the weights {repository} of the extractor {name}",
+        repository,
+        (WEIGHTS_NAME,),
+        hint=f"without a network: download {WEIGHTS_NAME} of {repository} from the Hugging Face "
+        "hub elsewhere and set the extractor's pretrained to its path, or to null for random "
+        "weights",
+    )
 
 
 def _load(network: nn.Module, file: Path, name: str) -> None:

@@ -81,9 +81,14 @@ class Kept:
 def check_valid(valid_BN: Tensor) -> None:
     """Real candidates must come first, at least one a video.
 
+    Args:
+        valid_BN: (B, N) bool.
+
     Raises:
         ValueError: They do not.
     """
+    if valid_BN.dim() != 2 or not valid_BN.shape[1]:
+        raise ValueError(f"valid must be (B, N) with a candidate, got {tuple(valid_BN.shape)}")
     if valid_BN.dtype != torch.bool:
         raise ValueError(f"valid must be bool, not {valid_BN.dtype}")
     if not bool(valid_BN[:, 0].all()):
@@ -127,7 +132,7 @@ def keep_these(rows: Sequence[Sequence[int]], valid_BN: Tensor) -> Kept:
     counts = valid_BN.sum(1).tolist()
     if len(rows) != len(counts):
         raise ValueError(f"there are choices for {len(rows)} videos, not {len(counts)}")
-    indices_BK = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+    indices_BK = torch.zeros(len(rows), max(map(len, rows), default=0), dtype=torch.long)
     for row_K, indices, count in zip(indices_BK, rows, counts, strict=True):
         kept = list(indices)
         if not kept or kept != sorted(set(kept)) or kept[0] < 0 or kept[-1] >= count:
@@ -188,5 +193,6 @@ def _places(mask_BF: Tensor) -> Tensor:
 
 def _put(packed_MD: Tensor, mask_BF: Tensor) -> Tensor:
     """(M, D) rows into the True places of (B, F), as (B, F, D); 0 elsewhere."""
-    empty = packed_MD.new_zeros(mask_BF.numel(), packed_MD.shape[1])
-    return empty.index_copy(0, _places(mask_BF), packed_MD).view(*mask_BF.shape, -1)
+    width = packed_MD.shape[1]
+    empty = packed_MD.new_zeros(mask_BF.numel(), width)
+    return empty.index_copy(0, _places(mask_BF), packed_MD).view(*mask_BF.shape, width)

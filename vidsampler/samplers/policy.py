@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from vidsampler.quick_gelu import QuickGELU
 from vidsampler.samplers.kept import check_valid
 from vidsampler.samplers.policy_config import ExtractorConfig, Feature, PolicyConfig
 
@@ -34,14 +35,6 @@ def process_features(features_BND: Tensor, kind: Feature) -> Tensor:
     before_BND = functional.pad(features_BND, (0, 0, 1, 0))[:, :-1]
     diff_BND = features_BND - before_BND
     return diff_BND if kind == "diff" else torch.cat([features_BND, diff_BND], dim=-1)
-
-
-class QuickGELU(nn.Module):
-    """x * sigmoid(1.702 x), CLIP's activation."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Any shape."""
-        return x * torch.sigmoid(1.702 * x)
 
 
 class TemporalBlock(nn.Module):
