@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,20 +34,25 @@ def dataset_shards(
         progress: Of rendering and packing `shapes`.
 
     Raises:
-        UsageError, InputError: As `check_named`.
+        UsageError, InputError: As `check_shards`.
         VidsamplerError: The cache cannot be written, or some videos cannot be packed.
         KeyboardInterrupt: The user ended it.
     """
-    check_named(dataset, shards)
+    check_shards(dataset, shards)
     return shards or _shapes_shards(render, frames, size, progress)
 
 
-def check_named(dataset: str, shards: Path | None) -> None:
-    """Whether it is known where the shards of a dataset are.
+def check_shards(dataset: str, shards: Path | None, splits: Iterable[str] = ()) -> None:
+    """Whether it is known where the shards of a dataset are. It takes no time.
+
+    Args:
+        dataset: A registered dataset.
+        shards: The folder that the user named, or None.
+        splits: Which must be in it.
 
     Raises:
         UsageError: No folder is named, and the dataset is not `shapes`.
-        InputError: The folder is not there.
+        InputError: The folder is not there, or a split is not in it.
     """
     if shards is not None and not shards.is_dir():
         raise InputError(f"{shards}: no such folder of shards", code="missing")
@@ -57,6 +62,8 @@ def check_named(dataset: str, shards: Path | None) -> None:
             hint=f"make them with: vidsampler shard VIDEOS OUT --dataset {dataset} --annotations "
             "DIR, then add --shards OUT",
         )
+    for split in splits if shards is not None else ():
+        split_folder(shards, split)
 
 
 def split_folder(shards: Path, split: str) -> Path:

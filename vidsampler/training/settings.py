@@ -90,6 +90,13 @@ class TrainConfig(MethodConfig):
                 hint="add --sampler gate or --sampler topk",
             )
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Of the dataset, those that a run reads."""
+        chosen = (self.run.select_on,) if self.run.evals_per_epoch else ()
+        tested = ("test",) if self.dataset.name == "shapes" else ()
+        return tuple(dict.fromkeys(("train", *chosen, *tested)))
+
 
 def train_config(
     layers: Sequence[Layer] = (),

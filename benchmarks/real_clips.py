@@ -1,0 +1,431 @@
+"""Samplers that learn on real clips, beside uniform and coverage: t2v R@1 on clips held out.
+
+    VIDSAMPLER_TEST_DATA=DATA python benchmarks/real_clips.py [--seeds 5] [--json FILE]
+    VIDSAMPLER_TEST_DATA=DATA python benchmarks/real_clips.py --choose
+
+`DATA/clips` holds clips and captions.csv, `DATA/weights/lite2_minilm` a small image-text model
+with real weights. Of each clip there are 16 candidates (the middles of equal segments); its first
+caption is a query in the test, any of its captions is learned from in training. Each seed divides
+the clips anew into halves, all clips of one source on one side. The backbone is frozen, so that frames and
+captions pass it once; sampler and head learn by the project's own steps on what it said of them.
+
+Rows: without training, with the mean of the kept frames: `all`, `uniform`, `coverage`; `mlp`:
+uniform frames under AdaCLIP's head, which learns; `adaclip`: `topk` under that head; `topk`: the
+same under the mean; `mmsampler`: `gate`, held to K/16, under the mean.
+
+Intervals (95%) are of a bootstrap over sources, of R@1 and of its difference to `uniform` of the
+same K. Learning rate and epochs are chosen for each seed by threefold cross-validation on its
+training side at K = 4 (`--choose` shows that of all settings, the extractor `small` on 112 pixels
+among them, and tests nothing).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vidsampler import registry
+from vidsampler.backbones.config import BackboneConfig
+from vidsampler.backbones.model import Backbone, load_backbone
+from vidsampler.config import Layer
+from vidsampler.retriever import Retriever
+from vidsampler.retriever_files import pixels_of
+from vidsampler.samplers.candidates import choose_candidates
+from vidsampler.training.batch import Batch
+from vidsampler.training.settings import TrainConfig, train_config
+from vidsampler.training.step import Stepper
+from vidsampler.training.validation import ranks
+from vidsampler.training.world import World
+from vidsampler.video import Video
+from vidsampler.video.positions import uniform_positions
+
+FRAMES, KEPT, SMALL, BATCH = 16, (2, 4, 8), 112, 32
+ALONE = World(0, 1, torch.device("cpu"))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is chosen by cross-validation."""
+
+    lr: float
+    epochs: int
+    extractor: str = "clip"
+
+    def __str__(self) -> str:
+        return f"{self.extractor}, lr {self.lr:g}, {self.epochs} epochs"
+
+
+SETTINGS = (Setting(1e-4, 30), Setting(1e-3, 30), Setting(3e-4, 10))
+SMALL_SETTINGS = (Setting(1e-3, 10, "small"), Setting(3e-4, 30, "small"))
+
+
+@dataclass(frozen=True, eq=False)
+class Clips:
+    """V clips, seen once by the backbone.
+
+    Attributes:
+        sources: (V) which clips belong together.
+        captions: (V) the numbers of their captions, the first one first.
+        frames: (V, N, 3, S + 1, S) uint8; the last row of a picture begins with its number.
+        times: (V, N) seconds.
+        features: (V * N, D) of frames; `texts` (T, D) of captions.
+        same: (T) a number for each wording.
+    """
+
+    sources: list[str]
+    captions: list[list[int]]
+    frames: Tensor
+    times: Tensor
+    features: Tensor
+    texts: Tensor
+    same: Tensor
+    scale: Tensor
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+class Remembered(Backbone):
+    """A frozen backbone that looks up by number what it said of a frame or caption."""
+
+    def __init__(self, clips: Clips) -> None:
+        said = nn.Module()
+        said.logit_scale = nn.Parameter(clips.scale.clone())
+        width = clips.features.shape[1]
+        config = BackboneConfig("tiny", "none")
+        model = {"embed_dim": width, "text_cfg": {"context_length": config.words}}
+        super().__init__(config, said, model, load_backbone(config).pixel_input)
+        self._clips = clips
+
+    def encode_frames(self, pixels_MCHW: Tensor) -> Tensor:
+        """(M, 3) digits of numbers, to features."""
+        digits = torch.tensor([1, 256, 65536])
+        return self._clips.features[(pixels_MCHW.long() * digits).sum(1)]
+
+    def encode_texts(self, tokens_TL: Tensor) -> Tensor:
+        """(T, 1) numbers, to features."""
+        return self._clips.texts[tokens_TL[:, 0]]
+
+
+def number_of(frames: Tensor) -> Tensor:
+    """(M, 3, S + 1, S) pictures to the digits in their last rows."""
+    return frames[:, :, -1, 0]
+
+
+def source_of(row: dict[str, str]) -> str:
+    """Panda-70M: the video that a clip was cut from; else the repository or set."""
+    if row["set"] == "panda70m":
+        return row["video"].rsplit(".", 2)[0]
+    return row["source"].partition(":")[0] if row["set"] == "misc" else row["video"]
+
+
+@torch.inference_mode()
+def look(data: Path) -> Clips:
+    """Decodes and encodes all clips whose captions tell them apart (all sets but ucf101)."""
+    with (data / "clips" / "captions.csv").open(encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["set"] != "ucf101"]
+    backbone = load_backbone(BackboneConfig(str(data / "weights" / "lite2_minilm"), words=32))
+    pixels = pixels_of(backbone.pixel_input, "lite2_minilm")
+    names = list(dict.fromkeys(row["video"] for row in rows))
+    texts = [row["caption"] for row in rows]
+    known: dict[str, int] = {}
+    frames = torch.zeros(len(names), FRAMES, 3, SMALL + 1, SMALL, dtype=torch.uint8)
+    times = torch.zeros(len(names), FRAMES, dtype=torch.float64)
+    features = []
+    for place, name in enumerate(names):
+        with Video(data / "clips" / name) as video:
+            first, end = video.numbers_between(None, None)
+            numbers = first + uniform_positions(end - first, FRAMES)
+            found = {each.number: each.rgb for each in video.frames(numbers, pixels.size)}
+            times[place] = torch.from_numpy(np.asarray(video.times(numbers), np.float64))
+        shown = np.stack([found[number] for number in numbers.tolist()])
+        big = torch.from_numpy(shown).permute(0, 3, 1, 2)
+        features.append(backbone.encode_frames(pixels(big)))
+        side = min(big.shape[-2:])
+        top, left = (big.shape[-2] - side) // 2, (big.shape[-1] - side) // 2
+        square = big[..., top : top + side, left : left + side].contiguous()
+        small = functional.interpolate(square, (SMALL, SMALL), mode="bilinear", antialias=True)
+        frames[place, :, :, :SMALL] = small
+        for candidate in range(FRAMES):
+            number = place * FRAMES + candidate
+            for digit in range(3):
+                frames[place, candidate, digit, SMALL, 0] = number // 256**digit % 256
+    tokens = backbone.tokenize(texts).ids_TL
+    return Clips(
+        sources=[source_of(next(r for r in rows if r["video"] == name)) for name in names],
+        captions=[[i for i, row in enumerate(rows) if row["video"] == name] for name in names],
+        frames=frames,
+        times=times,
+        # Copies, because what inference mode made cannot be learned from.
+        features=torch.cat(features).clone(),
+        texts=torch.cat([backbone.encode_texts(part) for part in tokens.split(64)]).clone(),
+        same=torch.tensor([known.setdefault(text, len(known)) for text in texts]),
+        scale=backbone.logit_scale.detach().clone(),
+    )
+
+
+def halves(clips: Clips, rows: Sequence[int], seed: int, share: float) -> tuple[list[int], ...]:
+    """Two parts of some clips, the second with about a share of them; no source is in both."""
+    sources = sorted({clips.sources[row] for row in rows})
+    order = np.random.default_rng(seed).permutation(len(sources))
+    second: set[str] = set()
+    size = {source: sum(clips.sources[row] == source for row in rows) for source in sources}
+    for number in order:
+        if sum(size[each] for each in second) + size[sources[number]] <= share * len(rows):
+            second.add(sources[number])
+    inside = [clips.sources[row] in second for row in rows]
+    return (
+        [row for row, there in zip(rows, inside, strict=True) if not there],
+        [row for row, there in zip(rows, inside, strict=True) if there],
+    )
+
+
+def config_of(method: str, k: int, setting: Setting, seed: int) -> TrainConfig:
+    """The method's own settings, with what is different here."""
+    extractor = {"name": setting.extractor, "pretrained": None}
+    extractor["freeze"] = setting.extractor != "small"
+    values: dict[str, Any] = {
+        "seed": seed,
+        "frames": FRAMES,
+        "training": {
+            "lr": setting.lr,
+            "epochs": setting.epochs,
+            "batch_size": BATCH,
+            "freeze": ["all"],
+        },
+    }
+    name = {"topk": "adaclip", "mlp": "adaclip"}.get(method, method)
+    if method == "mlp":
+        values["sampler"] = {"name": "uniform", "k": k}
+    elif method == "mmsampler":
+        values["sampler"] = {"keep_target": k / FRAMES, "policy": {"extractor": extractor}}
+    else:
+        values["sampler"] = {"k": k, "policy": {"extractor": extractor}}
+    if method == "topk":
+        values["head"] = "mean"
+    return train_config([Layer("{key}", values)], method=name, dataset="captions")
+
+
+def learn(clips: Clips, config: TrainConfig, rows: Sequence[int]) -> Retriever:
+    """Trains on some clips, one caption of each in an epoch."""
+    retriever = Retriever.with_backbone(config, Remembered(clips))
+    retriever.pixels = number_of  # type: ignore[assignment]
+    size = min(config.training.batch_size, len(rows))
+    steps = len(rows) // size
+    epochs = config.training.epochs
+    stepper = Stepper(retriever, config.training, ALONE, epochs * steps, config.seed)
+    draw = np.random.default_rng(config.seed)
+    for epoch in range(epochs):
+        retriever.set_epoch(epoch)
+        order = draw.permutation(np.array(rows))
+        for step in range(steps):
+            videos = order[step * size : (step + 1) * size].tolist()
+            texts = torch.tensor([int(draw.choice(clips.captions[video])) for video in videos])
+            batch = Batch(
+                frames_BNCHW=clips.frames[videos],
+                valid_BN=torch.ones(size, FRAMES, dtype=torch.bool),
+                times_BN=clips.times[videos],
+                tokens_BL=texts[:, None],
+                keys=[str(video) for video in videos],
+                videos_B=torch.tensor(videos),
+                captions_B=texts,
+                wordings_B=clips.same[texts],
+                epoch=epoch,
+                step=step,
+            )
+            stepper.step(batch, epoch * steps + step)
+    return retriever.eval()
+
+
+@dataclass
+class Found:
+    """Of a row of the table: for each test clip of each seed whether its query found it."""
+
+    hits: list[tuple[int, str, bool]] = field(default_factory=list)
+    kept: list[float] = field(default_factory=list)
+
+    def recall(self, seed: int | None = None) -> float:
+        """R@1 in percent, of one seed or all."""
+        return 100 * float(np.mean([hit for s, _, hit in self.hits if seed in (None, s)]))
+
+
+def hits_of(clips: Clips, scores_TV: Tensor) -> list[bool]:
+    own = torch.arange(len(scores_TV))
+    return [rank == 1 for rank in ranks(scores_TV, own).tolist()]
+
+
+@torch.no_grad()
+def test(clips: Clips, retriever: Retriever, rows: Sequence[int]) -> tuple[list[bool], float]:
+    """Whether each clip is found by its first caption, and how many frames were kept."""
+    places = list(rows)
+    videos = retriever.embed_videos(clips.frames[places], times_BN=clips.times[places])
+    texts = clips.texts[[clips.captions[row][0] for row in rows]]
+    scores = retriever.similarity(texts, videos)
+    return hits_of(clips, scores), float(videos.counts_V.double().mean())
+
+
+def untrained(clips: Clips, sampler: str, k: int, rows: Sequence[int]) -> tuple[list[bool], float]:
+    """As `test`, for a sampler without weights and the mean of the frames."""
+    places = list(rows)
+    kept = choose_candidates(
+        registry.load("samplers", sampler),
+        clips.frames[places][..., :SMALL, :],
+        torch.ones(len(rows), FRAMES, dtype=torch.bool),
+        clips.times[places],
+        k,
+        [0] * len(rows),
+    )
+    all_VND = clips.features.view(len(clips), FRAMES, -1)[places]
+    unit_VND = functional.normalize(all_VND, dim=-1) * kept.hard_BN[..., None]
+    videos_VD = functional.normalize(unit_VND.sum(1), dim=-1)
+    texts = functional.normalize(clips.texts[[clips.captions[row][0] for row in rows]], dim=-1)
+    return hits_of(clips, texts @ videos_VD.T), float(kept.counts_B.double().mean())
+
+
+def cross_validated(
+    clips: Clips, method: str, setting: Setting, rows: Sequence[int], seed: int
+) -> float:
+    """R@1 of K = 4 over three folds of some clips, which each search their own fold."""
+    rest, third = halves(clips, rows, seed, 1 / 3)
+    first, second = halves(clips, rest, seed, 1 / 2)
+    found: list[bool] = []
+    for fold in (first, second, third):
+        others = [row for row in rows if row not in fold]
+        retriever = learn(clips, config_of(method, 4, setting, seed), others)
+        found += test(clips, retriever, fold)[0]
+    return 100 * float(np.mean(found))
+
+
+def intervals(table: dict[str, Found], base: dict[str, str], draws: int = 2000) -> dict[str, Any]:
+    """95% intervals of each row's R@1, and of its difference to another row, over sources."""
+    sources = sorted({source for found in table.values() for _, source, _ in found.hits})
+    places = {source: number for number, source in enumerate(sources)}
+    even = [1 / len(sources)] * len(sources)
+    weights = np.random.default_rng(0).multinomial(len(sources), even, draws)
+    drawn = {}
+    for name, found in table.items():
+        sums = np.zeros((2, len(sources)))
+        for _, source, hit in found.hits:
+            sums[:, places[source]] += (hit, 1)
+        drawn[name] = 100 * (weights @ sums[0]) / (weights @ sums[1])
+    return {
+        name: {
+            "R@1": np.percentile(drawn[name], (2.5, 97.5)).tolist(),
+            "difference": np.percentile(drawn[name] - drawn[base[name]], (2.5, 97.5)).tolist(),
+        }
+        for name in table
+    }
+
+
+def choose(clips: Clips, seeds: int) -> None:
+    """Prints the cross-validation of all settings, `small` among them, for the first seeds."""
+    for seed in range(seeds):
+        train, _ = halves(clips, range(len(clips)), seed, 1 / 2)
+        for method in ("adaclip", "mmsampler"):
+            for setting in (*SETTINGS, *SMALL_SETTINGS):
+                begun = time.perf_counter()
+                found = cross_validated(clips, method, setting, train, seed)
+                print(
+                    f"seed {seed}  {method:<10} {setting!s:<28} R@1 {found:5.1f} "
+                    f"({len(train)} clips in three folds, {time.perf_counter() - begun:.0f} s)",
+                    flush=True,
+                )
+
+
+def compare(clips: Clips, seeds: int) -> tuple[dict[str, Found], dict[str, str], list[str]]:
+    """Trains and tests everything: the rows, which row each is compared with, what was chosen."""
+    table: dict[str, Found] = {}
+    base: dict[str, str] = {}
+    chosen: list[str] = []
+
+    def note(name: str, against: str, seed: int, rows: Sequence[int], found: Any) -> None:
+        row = table.setdefault(name, Found())
+        base[name] = against
+        row.hits += [(seed, clips.sources[i], hit) for i, hit in zip(rows, found[0], strict=True)]
+        row.kept.append(found[1])
+
+    for seed in range(seeds):
+        train, held = halves(clips, range(len(clips)), seed, 1 / 2)
+        note("all 16", "all 16", seed, held, untrained(clips, "uniform", FRAMES, held))
+        settings = {}
+        for method in ("adaclip", "mmsampler"):
+            tried = {each: cross_validated(clips, method, each, train, seed) for each in SETTINGS}
+            settings[method] = max(tried, key=lambda each: tried[each])
+            chosen.append(
+                f"seed {seed}: {len(train)} clips to train on, {len(held)} held out; {method} "
+                + "; ".join(f"{each}: {tried[each]:.1f}" for each in SETTINGS)
+                + f"; taken: {settings[method]}"
+            )
+        settings |= {"mlp": settings["adaclip"], "topk": settings["adaclip"]}
+        for k in KEPT:
+            for sampler in ("uniform", "coverage"):
+                found = untrained(clips, sampler, k, held)
+                note(f"{sampler} {k}", f"uniform {k}", seed, held, found)
+            for method in ("mlp", "adaclip", "topk", "mmsampler"):
+                retriever = learn(clips, config_of(method, k, settings[method], seed), train)
+                found = test(clips, retriever, held)
+                note(f"{method} {k}", f"uniform {k}", seed, held, found)
+        print(f"seed {seed} is done", flush=True)
+    return table, base, chosen
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--choose", action="store_true", help="cross-validate and leave")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    options = parser.parse_args()
+    begun = time.perf_counter()
+    clips = look(Path(os.environ["VIDSAMPLER_TEST_DATA"]))
+    print(
+        f"{len(clips)} clips of {len(set(clips.sources))} sources, {FRAMES} frames each, "
+        f"{len(clips.texts)} captions; decoded and encoded in {time.perf_counter() - begun:.0f} s"
+    )
+    if options.choose:
+        choose(clips, options.seeds)
+        return
+    table, base, chosen = compare(clips, options.seeds)
+    bounds = intervals(table, base)
+    print("\n" + "\n".join(chosen) + "\n")
+    tests = len(table["all 16"].hits) / options.seeds
+    print(f"t2v R@1 on held-out clips (chance {100 / tests:.1f}), {options.seeds} seeds")
+    print(f"{'':<14}{'kept':>6}{'R@1':>7}{'95%':>14}{'seeds':>28}{'- uniform':>11}{'95%':>15}")
+    for name, found in table.items():
+        low, high = bounds[name]["R@1"]
+        each = " ".join(f"{found.recall(seed):.1f}" for seed in range(options.seeds))
+        line = f"{name:<14}{np.mean(found.kept):>6.2f}{found.recall():>7.1f}"
+        line += f"{low:>8.1f} {high:>5.1f}{each:>28}"
+        if base[name] != name:
+            below, above = bounds[name]["difference"]
+            ahead = found.recall() - table[base[name]].recall()
+            line += f"{ahead:>+11.1f}{below:>+9.1f} {above:>+5.1f}"
+        print(line)
+    print(f"\n{time.perf_counter() - begun:.0f} s in all, {torch.get_num_threads()} threads")
+    if options.json:
+        figures = {
+            name: {
+                "kept": float(np.mean(found.kept)),
+                "R@1": found.recall(),
+                "seeds": [found.recall(seed) for seed in range(options.seeds)],
+                "against": base[name],
+                **{f"95% of {key}": value for key, value in bounds[name].items()},
+            }
+            for name, found in table.items()
+        }
+        options.json.write_text(json.dumps({"chosen": chosen, "rows": figures}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
