@@ -220,13 +220,12 @@ def main(words: Sequence[str] | None = None) -> list[Row]:
     parser.add_argument("--json", type=Path, help="write the figures there")
     options = parser.parse_args(words)
     device = torch.device(options.device)
+    name = device_name(device)
     measured = matrix_peak(device, options.precision)
-    sheet = next((peak for name, peak in PEAKS.items() if name in device_name(device)), None)
+    sheet = next((peak for chip, peak in PEAKS.items() if chip in name), None)
     peak = measured if sheet is None or options.precision != "bf16" else sheet
     source = "data sheet" if peak == sheet else "matrix product"
-    print(
-        f"{options.backbone}, {options.precision}, {device_name(device)}, torch {torch.__version__}"
-    )
+    print(f"{options.backbone}, {options.precision}, {name}, torch {torch.__version__}")
     print(
         f"peak {peak / 1e12:.3g} TFLOP/s ({source}); a matrix product reaches {measured / 1e12:.3g}"
     )
@@ -248,7 +247,7 @@ def main(words: Sequence[str] | None = None) -> list[Row]:
         ratio = rows[0].videos_per_second / rows[1].videos_per_second
         print(f"{'':>15}kept alone: {ratio:.2f} times the videos a second", flush=True)
     if options.json:
-        facts: dict[str, Any] = {"device": device_name(device), "precision": options.precision}
+        facts: dict[str, Any] = {"device": name, "precision": options.precision}
         facts |= {"peak": peak, "matrix product": measured, "torch": torch.__version__}
         facts["rows"] = [asdict(row) for row in found]
         options.json.write_text(json.dumps(facts, indent=1) + "\n")

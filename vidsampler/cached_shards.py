@@ -75,10 +75,17 @@ def split_folder(shards: Path, split: str) -> Path:
     folder = shards / split
     if not folder.is_dir():
         there = sorted(each.name for each in shards.iterdir() if any(each.glob("*.tar")))
+        if not there and any(shards.glob("*.tar")):
+            raise InputError(
+                f"{shards} holds shards without splits",
+                hint="give the folder that holds it, or divide it with: vidsampler shard "
+                f"{shards} OUT --dataset NAME --annotations DIR",
+                code="split",
+            )
         raise InputError(
             f"{shards}: there is no split {split}"
             + (f" (there are: {', '.join(there)})" if there else ""),
-            hint="make it with: vidsampler shard --dataset"
+            hint="make it with: vidsampler shard SOURCE OUT --dataset NAME --annotations DIR"
             + (
                 "; or choose the checkpoint by the test split as the published runs do "
                 "(--select-on test), or take the last one (--evals-per-epoch 0)"

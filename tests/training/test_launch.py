@@ -92,6 +92,7 @@ def test_a_killed_process_is_named_and_the_run_goes_on(tmp_path: Path) -> None:
     assert 0 < step < 1000
 
 
+@pytest.mark.slow
 def test_an_error_of_the_data_is_said_once(tmp_path: Path) -> None:
     write_shards(tmp_path / "shards", train=12, val=4)
     config = tiny(tmp_path, "clip4clip", training={"batch_size": 40})

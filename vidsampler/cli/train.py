@@ -147,7 +147,7 @@ def command(
         assert resume is not None
         if output is not None and output != Path(resume):
             raise UsageError("--resume RUN writes to RUN; leave --output out")
-        output = Path(resume)
+        output = _run_of(Path(resume))
         if not (output / CONFIG).is_file():
             raise UsageError(
                 f"{output} is no run: there is no {CONFIG} in it",
@@ -205,6 +205,22 @@ def command(
         if debug:
             out.problem(known)
         raise typer.Exit(known.exit_code) from error
+
+
+def _run_of(path: Path) -> Path:
+    """The run folder, also where its last checkpoint is given.
+
+    Raises:
+        UsageError: It is the best checkpoint, beside which no state is kept.
+    """
+    from vidsampler.training.run_folder import BEST, CONFIG, LAST
+
+    inside = (path.parent / CONFIG).is_file() and path.is_dir()
+    if inside and path.name == BEST:
+        raise UsageError(
+            f"{path} is not what a run goes on from", hint=f"give the run: --resume {path.parent}"
+        )
+    return path.parent if inside and path.name == LAST else path
 
 
 def _note_ignored(

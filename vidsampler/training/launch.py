@@ -95,9 +95,8 @@ def leave_error(error: VidsamplerError) -> bool:
     if not launched():
         return False
     facts = {**error.to_json(), "exit_code": error.exit_code}
-    Path(os.environ[ERRORS], f"{os.environ['RANK']}.json").write_text(
-        json.dumps(facts), encoding="utf-8"
-    )
+    path = Path(os.environ[ERRORS], f"{os.environ['RANK']}.json")
+    path.write_text(json.dumps(facts), encoding="utf-8")
     return True
 
 

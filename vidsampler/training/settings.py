@@ -119,6 +119,7 @@ def train_config(
     """
     changes: dict[str, Any] = {}
     for layer in layers:
+        _check_method(layer, method)
         said = layer.values.get("dataset")
         name = said.get("name") if isinstance(said, dict) else None
         dataset = dataset or (name if isinstance(name, str) else None)
@@ -134,6 +135,20 @@ def train_config(
         raise UsageError("no dataset is named", hint="such as --dataset shapes")
     names = Layer("{key}", {"method": method, "dataset": {"name": dataset}})
     return resolve_tree(TrainConfig, [method_layer(method, dataset, changes), *layers, names])
+
+
+def _check_method(layer: Layer, method: str | None) -> None:
+    """A config of one method under the name of another would be neither."""
+    said = layer.values.get("method")
+    if method is not None and said not in (None, method):
+        own = [key for key in ("sampler", "head") if key in layer.values]
+        if own:
+            where = layer.place.partition(":")[0]
+            raise ConfigError(
+                f"{where} has the {' and '.join(own)} of {said}; --method {method} would change "
+                "the name alone",
+                hint=f"leave --method out, or take these out of {where}",
+            )
 
 
 def _same(run: str, published: PublishedRun, method: str | None, dataset: str | None) -> None:
