@@ -62,8 +62,9 @@ def check_shards(dataset: str, shards: Path | None, splits: Iterable[str] = ()) 
             hint=f"make them with: vidsampler shard VIDEOS OUT --dataset {dataset} --annotations "
             "DIR, then add --shards OUT",
         )
-    for split in splits if shards is not None else ():
-        split_folder(shards, split)
+    if shards is not None:
+        for split in splits:
+            split_folder(shards, split)
 
 
 def split_folder(shards: Path, split: str) -> Path:
