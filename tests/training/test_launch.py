@@ -34,6 +34,10 @@ def test_the_cause_is_who_has_lost_nobody(tmp_path: Path, monkeypatch: pytest.Mo
     found = cause(tmp_path, 3)
     assert found is not None
     assert (found.message, found.exit_code) == ("rank 0 has lost another rank", 1)
+    leave(tmp_path, monkeypatch, 1, VidsamplerError("internal error", code="internal"))
+    found = cause(tmp_path, 3)
+    assert found is not None
+    assert found.message == "internal error"
     (tmp_path / FIRST).write_text(json.dumps({"rank": 1, "exit_code": -9}))
     found = cause(tmp_path, 3)
     assert found is not None

@@ -112,20 +112,32 @@ def cause(folder: Path, processes: int) -> VidsamplerError | None:
         for rank in range(processes)
         if (path := folder / f"{rank}.json").is_file()
     ]
-    own = [error for error in errors if error.code != RANK_LOST]
-    if own:
-        return own[0]
-    if (folder / FIRST).is_file():
-        first = json.loads((folder / FIRST).read_text(encoding="utf-8"))
-        if first["exit_code"] < 0:
-            name = signal.Signals(-first["exit_code"]).name
-            return VidsamplerError(
-                f"process {first['rank']} of {processes} (they count from 0) was killed by {name}",
-                hint="SIGKILL often means that memory ran out: take a smaller --batch-size or less "
-                "--workers; the last checkpoint is whole, go on from it with --resume auto",
-                code=RANK_LOST,
-            )
-    return errors[0] if errors else None
+    # What a lost connection is called depends on torch; a process that was killed is more certain.
+    told = [error for error in errors if error.code not in (RANK_LOST, "internal")]
+    if told:
+        return told[0]
+    killed = _killed(folder, processes)
+    if killed is not None:
+        return killed
+    return next(
+        (error for error in errors if error.code != RANK_LOST), errors[0] if errors else None
+    )
+
+
+def _killed(folder: Path, processes: int) -> VidsamplerError | None:
+    """What torchrun says of the process that ended first, if a signal ended it."""
+    if not (folder / FIRST).is_file():
+        return None
+    first = json.loads((folder / FIRST).read_text(encoding="utf-8"))
+    if first["exit_code"] >= 0:
+        return None
+    name = signal.Signals(-first["exit_code"]).name
+    return VidsamplerError(
+        f"process {first['rank']} of {processes} (they count from 0) was killed by {name}",
+        hint="SIGKILL often means that memory ran out: take a smaller --batch-size or less "
+        "--workers; the last checkpoint is whole, go on from it with --resume auto",
+        code=RANK_LOST,
+    )
 
 
 def _as_error(facts: dict[str, Any]) -> VidsamplerError:
