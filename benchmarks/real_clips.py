@@ -71,7 +71,7 @@ class Setting:
         return f"{self.extractor}, lr {self.lr:g}, {self.epochs} epochs"
 
 
-SETTINGS = (Setting(1e-4, 20), Setting(3e-4, 20), Setting(1e-3, 20))
+SETTINGS = (Setting(1e-4, 15), Setting(1e-3, 15))
 # A step through `small` takes a hundred times as long as one on what the backbone remembers.
 SMALL_SETTINGS = (Setting(1e-3, 3, "small"),)
 
@@ -236,41 +236,85 @@ def choose(clips: Clips, seeds: int) -> None:
                 )
 
 
-def compare(clips: Clips, seeds: int) -> tuple[dict[str, Found], dict[str, str], list[str]]:
-    """Trains and tests everything: the rows, which row each is compared with, what was chosen."""
-    table: dict[str, Found] = {}
-    base: dict[str, str] = {}
-    chosen: list[str] = []
+class Comparison:
+    """Everything trained and tested, seed by seed.
 
-    def note(name: str, against: str, seed: int, rows: Sequence[int], found: Any) -> None:
-        row = table.setdefault(name, Found())
-        base[name] = against
-        row.hits += [(seed, clips.sources[i], hit) for i, hit in zip(rows, found[0], strict=True)]
-        row.kept.append(found[1])
+    Attributes:
+        table: The rows.
+        base: Which row each is compared with.
+        chosen: What was chosen by cross-validation, a line each.
+        seeds: That are done.
+    """
 
-    for seed in range(seeds):
+    def __init__(self, clips: Clips) -> None:
+        self.clips = clips
+        self.table: dict[str, Found] = {}
+        self.base: dict[str, str] = {}
+        self.chosen: list[str] = []
+        self.seeds: list[int] = []
+
+    def add(self, seed: int) -> None:
+        """Divides the clips, chooses, trains and tests."""
+        clips = self.clips
         train, held = halves(clips, range(len(clips)), seed, 1 / 2)
-        note("all 16", "all 16", seed, held, untrained(clips, "uniform", FRAMES, held))
         settings = {}
         for method in CHOSEN:
             tried = {each: cross_validated(clips, method, each, train, seed) for each in SETTINGS}
             settings[method] = max(tried, key=lambda each: tried[each])
-            chosen.append(
+            self.chosen.append(
                 f"seed {seed}: {len(train)} clips to train on, {len(held)} held out; {method} "
                 + "; ".join(f"{each}: {tried[each]:.1f}" for each in SETTINGS)
                 + f"; taken: {settings[method]}"
             )
         settings |= {"mlp": settings["topk"], "adaclip": settings["topk"]}
+        self._note("all 16", "all 16", seed, held, untrained(clips, "uniform", FRAMES, held))
         for k in KEPT:
+            uniform = f"uniform {k}"
             for sampler in ("uniform", "coverage"):
                 found = untrained(clips, sampler, k, held)
-                note(f"{sampler} {k}", f"uniform {k}", seed, held, found)
+                self._note(f"{sampler} {k}", uniform, seed, held, found)
             for method in ("mlp", "adaclip", "topk", "mmsampler"):
                 retriever = learn(clips, config_of(method, k, settings[method], seed), train)
                 found = searched(clips, retriever, held)
-                note(f"{method} {k}", f"uniform {k}", seed, held, found)
-        print(f"seed {seed} is done", flush=True)
-    return table, base, chosen
+                self._note(f"{method} {k}", uniform, seed, held, found)
+        self.seeds.append(seed)
+
+    def _note(
+        self, name: str, against: str, seed: int, rows: Sequence[int], found: tuple[Any, float]
+    ) -> None:
+        row = self.table.setdefault(name, Found())
+        self.base[name] = against
+        sources = [self.clips.sources[i] for i in rows]
+        row.hits += [(seed, *each) for each in zip(sources, found[0], strict=True)]
+        row.kept.append(found[1])
+
+    def show(self) -> dict[str, Any]:
+        """Prints the table, and gives its figures."""
+        bounds = intervals(self.table, self.base)
+        tests = len(self.table["all 16"].hits) / len(self.seeds)
+        print(f"t2v R@1 on held-out clips (chance {100 / tests:.1f}), {len(self.seeds)} seeds")
+        print(f"{'':<14}{'kept':>6}{'R@1':>7}{'95%':>14}{'- uniform':>11}{'95%':>15}   seeds")
+        figures = {}
+        for name, found in self.table.items():
+            low, high = bounds[name]["R@1"]
+            line = f"{name:<14}{np.mean(found.kept):>6.2f}{found.recall():>7.1f}"
+            line += f"{low:>8.1f} {high:>5.1f}"
+            if self.base[name] == name:
+                line += " " * 26
+            else:
+                below, above = bounds[name]["difference"]
+                ahead = found.recall() - self.table[self.base[name]].recall()
+                line += f"{ahead:>+11.1f}{below:>+9.1f} {above:>+5.1f}"
+            each = [found.recall(seed) for seed in self.seeds]
+            print(f"{line}   " + " ".join(f"{recall:.1f}" for recall in each), flush=True)
+            figures[name] = {
+                "kept": float(np.mean(found.kept)),
+                "R@1": found.recall(),
+                "seeds": each,
+                "against": self.base[name],
+                **{f"95% of {key}": value for key, value in bounds[name].items()},
+            }
+        return figures
 
 
 def main() -> None:
@@ -288,38 +332,19 @@ def main() -> None:
     if options.choose:
         choose(clips, options.seeds)
         return
-    table, base, chosen = compare(clips, options.seeds)
-    bounds = intervals(table, base)
-    print("\n" + "\n".join(chosen) + "\n")
-    tests = len(table["all 16"].hits) / options.seeds
-    print(f"t2v R@1 on held-out clips (chance {100 / tests:.1f}), {options.seeds} seeds")
-    print(f"{'':<14}{'kept':>6}{'R@1':>7}{'95%':>14}{'seeds':>28}{'- uniform':>11}{'95%':>15}")
-    for name, found in table.items():
-        low, high = bounds[name]["R@1"]
-        each = " ".join(f"{found.recall(seed):.1f}" for seed in range(options.seeds))
-        line = f"{name:<14}{np.mean(found.kept):>6.2f}{found.recall():>7.1f}"
-        line += f"{low:>8.1f} {high:>5.1f}{each:>28}"
-        if base[name] != name:
-            below, above = bounds[name]["difference"]
-            ahead = found.recall() - table[base[name]].recall()
-            line += f"{ahead:>+11.1f}{below:>+9.1f} {above:>+5.1f}"
-        print(line)
+    comparison = Comparison(clips)
+    for seed in range(options.seeds):
+        comparison.add(seed)
+        print(f"seed {seed} is done after {time.perf_counter() - begun:.0f} s", flush=True)
+    print("\n" + "\n".join(comparison.chosen) + "\n")
+    figures = comparison.show()
     print(
         f"\n{time.perf_counter() - begun:.0f} s in all, of which {time.process_time():.0f} s of a "
         f"processor; {torch.get_num_threads()} threads"
     )
     if options.json:
-        figures = {
-            name: {
-                "kept": float(np.mean(found.kept)),
-                "R@1": found.recall(),
-                "seeds": [found.recall(seed) for seed in range(options.seeds)],
-                "against": base[name],
-                **{f"95% of {key}": value for key, value in bounds[name].items()},
-            }
-            for name, found in table.items()
-        }
-        options.json.write_text(json.dumps({"chosen": chosen, "rows": figures}, indent=1) + "\n")
+        plain = {"chosen": comparison.chosen, "rows": figures}
+        options.json.write_text(json.dumps(plain, indent=1) + "\n")
 
 
 if __name__ == "__main__":
