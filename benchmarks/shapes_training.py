@@ -213,7 +213,8 @@ def main(words: Sequence[str] | None = None) -> None:
         "--more", nargs=argparse.REMAINDER, default=[], help="last: further words for train"
     )
     options = parser.parse_args(words)
-    deadline = time.monotonic() + min(60 * options.budget, 1e9)
+    # poll() takes no more milliseconds than 31 bits hold.
+    deadline = time.monotonic() + min(60 * options.budget, 1e6)
     names = options.only or list(ROWS)
     # A seed of all rows before the next: what is there can be compared at any time.
     for seed in options.seeds:
