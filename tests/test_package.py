@@ -74,6 +74,17 @@ def test_select_is_the_function_whatever_was_imported_before(first: str) -> None
     python(program)
 
 
+def test_train_is_the_function_and_costs_no_torch() -> None:
+    program = (
+        "import sys, inspect, vidsampler\n"
+        "assert inspect.isfunction(vidsampler.train) and 'torch' not in sys.modules\n"
+        "import vidsampler.train\n"
+        "from vidsampler.train import plan_run\n"
+        "assert inspect.isfunction(vidsampler.train)"
+    )
+    python(program)
+
+
 def test_an_unknown_attribute_is_an_attribute_error() -> None:
     import vidsampler
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,20 +34,25 @@ def dataset_shards(
         progress: Of rendering and packing `shapes`.
 
     Raises:
-        UsageError, InputError: As `check_named`.
+        UsageError, InputError: As `check_shards`.
         VidsamplerError: The cache cannot be written, or some videos cannot be packed.
         KeyboardInterrupt: The user ended it.
     """
-    check_named(dataset, shards)
+    check_shards(dataset, shards)
     return shards or _shapes_shards(render, frames, size, progress)
 
 
-def check_named(dataset: str, shards: Path | None) -> None:
-    """Whether it is known where the shards of a dataset are.
+def check_shards(dataset: str, shards: Path | None, splits: Iterable[str] = ()) -> None:
+    """Whether it is known where the shards of a dataset are. It takes no time.
+
+    Args:
+        dataset: A registered dataset.
+        shards: The folder that the user named, or None.
+        splits: Which must be in it.
 
     Raises:
         UsageError: No folder is named, and the dataset is not `shapes`.
-        InputError: The folder is not there.
+        InputError: The folder is not there, or a split is not in it.
     """
     if shards is not None and not shards.is_dir():
         raise InputError(f"{shards}: no such folder of shards", code="missing")
@@ -57,6 +62,9 @@ def check_named(dataset: str, shards: Path | None) -> None:
             hint=f"make them with: vidsampler shard VIDEOS OUT --dataset {dataset} --annotations "
             "DIR, then add --shards OUT",
         )
+    if shards is not None:
+        for split in splits:
+            split_folder(shards, split)
 
 
 def split_folder(shards: Path, split: str) -> Path:
@@ -68,10 +76,17 @@ def split_folder(shards: Path, split: str) -> Path:
     folder = shards / split
     if not folder.is_dir():
         there = sorted(each.name for each in shards.iterdir() if any(each.glob("*.tar")))
+        if not there and any(shards.glob("*.tar")):
+            raise InputError(
+                f"{shards} holds shards without splits",
+                hint="give the folder that holds it, or divide it with: vidsampler shard "
+                f"{shards} OUT --dataset NAME --annotations DIR",
+                code="split",
+            )
         raise InputError(
             f"{shards}: there is no split {split}"
             + (f" (there are: {', '.join(there)})" if there else ""),
-            hint="make it with: vidsampler shard --dataset"
+            hint="make it with: vidsampler shard SOURCE OUT --dataset NAME --annotations DIR"
             + (
                 "; or choose the checkpoint by the test split as the published runs do "
                 "(--select-on test), or take the last one (--evals-per-epoch 0)"

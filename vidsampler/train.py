@@ -206,14 +206,14 @@ def _apart_ranks() -> Iterator[None]:
 
 def _load(plan: Plan, world: World, progress: Progress | None) -> _Loaded:
     """Finds the shards, and builds the retriever or loads it."""
-    from vidsampler.cached_shards import check_named, dataset_shards
+    from vidsampler.cached_shards import check_shards, dataset_shards
     from vidsampler.files import write_file, writing
     from vidsampler.retriever import Retriever
     from vidsampler.training.checkpoint import read_state, restore
 
     config = plan.config
     # Before a backbone is fetched.
-    check_named(config.dataset.name, config.dataset.shards)
+    check_shards(config.dataset.name, config.dataset.shards, config.splits)
     if world.leads and plan.resume:
         restore(plan.folder)
     world.wait()

@@ -34,6 +34,11 @@ def test_a_run_from_begin_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert json.loads((run / "best" / "result.json").read_text()) == ran.json["best"]
     saved = plainyaml.load((run / "config.yaml").read_text())
     assert [saved["seed"], saved["backbone"]["seed"], saved["sampler"]["seed"]] == [3, 3, 3]
+    # A run goes on by its folder, or by its last checkpoint; here there is nothing left to do.
+    for path, code in ((run, 0), (run / "last", 0), (run / "best", 2)):
+        again = here(capsys, "train", "--resume", str(path))
+        assert again.code == code, again.err
+    assert "is not what a run goes on from" in again.err
     lines = [line for line in read_log(run) if "loss" in line]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     assert lines[0].keys() >= {
@@ -74,6 +79,19 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert not list(tmp_path.iterdir())
 
 
+def test_flags_that_change_nothing_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = ["train", "--dataset", "shapes", "--output", str(tmp_path / "run"), "--dry-run"]
+    ran = here(capsys, *plan, "--method", "mmsampler", "--top-k", "4", "--keep-target", "0.25")
+    assert (ran.code, ran.err.count("note:")) == (0, 1)
+    assert "--top-k changes nothing" in ran.err
+    ran = here(capsys, *plan, "--method", "mmsampler", "--sampler", "uniform", "--top-k", "4")
+    assert (ran.code, ran.err) == (0, "")
+    ran = here(capsys, *plan, "--method", "adaclip", "--keep-target", "0.25")
+    assert "--keep-target changes nothing: it is of gate, not of topk" in ran.err
+
+
 def test_without_a_validation_split_the_ways_out_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,6 +102,7 @@ def test_without_a_validation_split_the_ways_out_are_named(
     assert "there is no split val (there are: test, train)" in ran.err
     assert "--select-on test" in ran.err
     assert "--evals-per-epoch 0" in ran.err
+    assert not (tmp_path / "run").exists()
     # Nothing was trained, so nothing is in the way.
     ran = here(capsys, *line, "--select-on", "test", "--epochs", "1", "--json")
     assert ran.code == 0, ran.err
@@ -128,6 +147,8 @@ def test_a_bad_loss_names_the_videos(
         (["--method", "xpool", "--dataset", "msrvtt"], 2, "where are the shards of msrvtt"),
         (["--run", "adaclip/msrvt"], 2, "did you mean 'adaclip/msrvtt'"),
         (["--resume", "nowhere"], 2, "nowhere is no run"),
+        (["--config", "full.yaml", "--method", "xpool"], 2, "would change the name alone"),
+        (["--method", "xpool", "--dataset", "msvd", "--shards", "bare"], 2, "without splits"),
         (["--method", "xpool", "--dataset", "msrvtt", "--shards", "no"], 2, "no such folder"),
         (["--method", "xpool", "--dataset", "shapes", "--batch-size", "1"], 2, "at least 2"),
     ],
@@ -141,6 +162,9 @@ def test_what_is_wrong_is_said_in_a_sentence(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("full.yaml").write_text("{method: adaclip, head: mlp, dataset: {name: shapes}}")
+    Path("bare").mkdir()
+    Path("bare", "000000.tar").touch()
     # What is wrong is found before the weights of a backbone are.
     ran = here(capsys, "train", *more, "--pretrained", "none", "--device", "cpu")
     assert ran.code == code

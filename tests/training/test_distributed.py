@@ -97,17 +97,6 @@ def test_three_ranks_finish_an_epoch_that_they_do_not_divide(tmp_path: Path) -> 
     assert any(name.startswith("sampler.") for name in weights)
 
 
-def test_a_rank_that_dies_ends_the_run(tmp_path: Path) -> None:
-    write_shards(tmp_path / "shards", train=12, val=4)
-    config = tiny(tmp_path, "clip4clip", training={"epochs": 500}, run={"evals_per_epoch": 0})
-    (tmp_path / "config.yaml").write_text(plainyaml.dump(config.to_plain()))
-    words = ["--config", str(tmp_path / "config.yaml"), "--output", str(tmp_path / "run")]
-    ran = torchrun(2, "tests.training.dying_rank", *words)
-    assert ran.returncode == 1
-    # What was saved before is whole.
-    assert load_file(tmp_path / "run" / "last" / "model.safetensors")
-
-
 def test_ctrl_c_reaches_all_processes_and_the_run_goes_on(tmp_path: Path) -> None:
     write_shards(tmp_path / "shards", train=12, val=4)
     config = tiny(tmp_path, "clip4clip", training={"epochs": 10_000}, run={"evals_per_epoch": 0})

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from vidsampler.training.curves import draw_curves
@@ -53,3 +54,22 @@ def test_curves_are_drawn(tmp_path: Path) -> None:
     heights = [int(part.any(1).sum()) for part in np.split(blue[:, 80:928], 4, axis=1)]
     assert abs(heights[0] - 149) <= 2
     assert all(abs(height - 21) <= 2 for height in heights[1:])
+
+
+def test_tensorboard_has_what_the_log_has(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    journal = Journal(tmp_path, 0)
+    for step in (1, 2, 3):
+        journal.write(step, {"loss": step / 2, "terms": {"retrieval": 1.0}, "kept_at": [0.5]})
+    journal.close()
+    # The run was killed, and goes on from its checkpoint at step 2.
+    journal = Journal(tmp_path, 2)
+    journal.write(3, {"loss": 9.0})
+    journal.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert sorted(events.Tags()["scalars"]) == ["loss", "terms/retrieval"]
+    found = [(each.step, each.value) for each in events.Scalars("loss")]
+    assert found == [(1, 0.5), (2, 1.0), (3, 9.0)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,11 +14,12 @@ from vidsampler import plainyaml
 from vidsampler.cli import recipes
 from vidsampler.cli.extract import INTERRUPTED, Bar
 from vidsampler.cli.options import Debug, Json, Value, output_of
-from vidsampler.cli.output import Output, Progress
+from vidsampler.cli.output import Output, Progress, as_error
 from vidsampler.config import Layer, file_layer, flag_layer, set_layer
 from vidsampler.errors import UsageError
 
 if TYPE_CHECKING:
+    from vidsampler.retriever_config import SamplerConfig
     from vidsampler.train import Plan, Trained
     from vidsampler.training.validation import Measured
 
@@ -130,18 +132,22 @@ def command(
     On the CPU, a GPU, or several (--nproc). Ctrl-C saves and leaves; --resume auto goes on, to the
     bit. The run folder holds last/, best/, log.jsonl, curves.png and config.yaml.
     """
+    from vidsampler.cached_shards import check_shards
     from vidsampler.train import plan_run
-    from vidsampler.training.launch import launch, under_torchrun
+    from vidsampler.training.launch import launch, launched, leave_error, under_torchrun
     from vidsampler.training.run_folder import CONFIG
     from vidsampler.training.settings import train_config
 
     out = output_of(context)
+    if under_torchrun() and os.environ["RANK"] != "0":
+        # Of several processes one prints the object; errors of the others are text.
+        out.json = False
     layers: list[Layer] = []
     if resume not in (None, "auto"):
         assert resume is not None
         if output is not None and output != Path(resume):
             raise UsageError("--resume RUN writes to RUN; leave --output out")
-        output = Path(resume)
+        output = _run_of(Path(resume))
         if not (output / CONFIG).is_file():
             raise UsageError(
                 f"{output} is no run: there is no {CONFIG} in it",
@@ -176,21 +182,57 @@ def command(
     if freeze_backbone:
         layers.append(Layer("--freeze-backbone", {"training": {"freeze": ["all"]}}))
     resolved = train_config(layers, method=method, dataset=dataset, run=run)
+    if not under_torchrun() or (os.environ["RANK"] == "0" and not launched()):
+        _note_ignored(out, resolved.sampler, top_k=top_k, keep_target=keep_target)
     plan = plan_run(resolved, output, resume=resume is not None)
     if dry_run:
         _print_plan(out, plan)
         return
+    check_shards(resolved.dataset.name, resolved.dataset.shards, resolved.splits)
     if nproc > 1 and not under_torchrun():
         code = launch(sys.argv[1:], nproc)
         if code:
             raise typer.Exit(code)
         return
-    _train(out, plan, resume=resume is not None)
+    try:
+        _train(out, plan, resume=resume is not None)
+    except typer.Exit:
+        raise
+    except Exception as error:
+        known = as_error(error)
+        if not leave_error(known):
+            raise
+        if debug:
+            out.problem(known)
+        raise typer.Exit(known.exit_code) from error
+
+
+def _run_of(path: Path) -> Path:
+    """The run folder, also where its last checkpoint is given.
+
+    Raises:
+        UsageError: It is the best checkpoint, beside which no state is kept.
+    """
+    from vidsampler.training.run_folder import BEST, CONFIG, LAST
+
+    inside = (path.parent / CONFIG).is_file() and path.is_dir()
+    if inside and path.name == BEST:
+        raise UsageError(
+            f"{path} is not what a run goes on from", hint=f"give the run: --resume {path.parent}"
+        )
+    return path.parent if inside and path.name == LAST else path
+
+
+def _note_ignored(
+    out: Output, sampler: SamplerConfig, *, top_k: str | None, keep_target: str | None
+) -> None:
+    if top_k is not None and sampler.name == "gate":
+        out.note("note: --top-k changes nothing: gate keeps as many frames as --keep-target says")
+    if keep_target is not None and sampler.name != "gate":
+        out.note(f"note: --keep-target changes nothing: it is of gate, not of {sampler.name}")
 
 
 def _train(out: Output, plan: Plan, *, resume: bool) -> None:
-    import os
-
     from vidsampler.train import train
     from vidsampler.training.loop import Watch
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from vidsampler.files import write_file, writing
 
-LOG = "log.jsonl"
+LOG, BOARD = "log.jsonl", "tensorboard"
 
 
 class Journal:
@@ -31,7 +31,7 @@ class Journal:
         if find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(run / "tensorboard"), purge_step=step + 1)
+            self._board = SummaryWriter(str(run / BOARD), purge_step=step + 1)
 
     def write(self, step: int, entry: Mapping[str, Any]) -> None:
         """Adds a line.
@@ -43,13 +43,19 @@ class Journal:
             # JSON has no word for what is not finite.
             file.write(json.dumps({"step": step, **_finite(entry)}, allow_nan=False) + "\n")
         if self._board is not None:
-            for name, value in _flat(entry):
-                self._board.add_scalar(name, value, step)
+            with writing(self.path.parent / BOARD):
+                for name, value in _flat(entry):
+                    self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Hands over what TensorBoard has not written yet."""
+        """Hands over what TensorBoard has not written yet.
+
+        Raises:
+            VidsamplerError: It cannot be written.
+        """
         if self._board is not None:
-            self._board.close()
+            with writing(self.path.parent / BOARD):
+                self._board.close()
 
 
 def read_log(run: Path) -> list[dict[str, Any]]:

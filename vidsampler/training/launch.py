@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+from vidsampler.errors import VidsamplerError
+
+ERRORS = "VIDSAMPLER_RANK_ERRORS"
+"""The folder in which ranks that `launch` started leave their errors, in place of printing them:
+when one fails all others do, and only the first has something to say."""
+FIRST = "first.json"
+RANK_LOST = "rank-lost"
 
 
 def under_torchrun() -> bool:
     """Whether this process is a rank already."""
     return "WORLD_SIZE" in os.environ and "RANK" in os.environ
+
+
+def launched() -> bool:
+    """Whether this process is a rank that `launch` started."""
+    return under_torchrun() and ERRORS in os.environ
 
 
 def launch(words: Sequence[str], processes: int) -> int:
@@ -25,16 +41,37 @@ def launch(words: Sequence[str], processes: int) -> int:
         processes: How many.
 
     Returns:
-        The exit code: 0; 130 where the user ended it; else 1.
+        The exit code: 0, or 130 where the user ended it.
+
+    Raises:
+        VidsamplerError: That of the process which failed first, or that it was killed.
     """
-    command = [
-        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-        # After "--", torchrun does not take --run for the beginning of an option of its own.
-        *("--nproc-per-node", str(processes), "-m", "--", "vidsampler", *words),
-    ]
-    # torchrun sets 1 with a warning otherwise; each process has its share of the machine.
-    threads = max(1, len(os.sched_getaffinity(0)) // processes)
-    environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
+    with tempfile.TemporaryDirectory(prefix="vidsampler-") as errors:
+        command = [
+            *(sys.executable, "-m", "vidsampler.training.torchrun", "--standalone"),
+            # After "--", torchrun does not take --run for the beginning of an option of its own.
+            *("--nproc-per-node", str(processes), "-m", "--", "vidsampler", *words),
+        ]
+        # torchrun sets 1 with a warning otherwise; each process has its share of the machine.
+        threads = max(1, len(os.sched_getaffinity(0)) // processes)
+        environment = {
+            "OMP_NUM_THREADS": str(threads),
+            # Of gloo and nccl; what a user can do about a lost connection, we say.
+            "TORCH_CPP_LOG_LEVEL": "FATAL",
+            **os.environ,
+            ERRORS: errors,
+        }
+        code, asked = _wait(command, environment)
+        found = cause(Path(errors), processes)
+        if found is not None and not (asked and found.code == RANK_LOST):
+            raise found
+        if code and not asked:
+            raise VidsamplerError(f"torchrun ended with code {code}", hint="see what it says above")
+    return 130 if asked else 0
+
+
+def _wait(command: Sequence[str], environment: dict[str, str]) -> tuple[int, bool]:
+    """The exit code of a command, and whether the user ended it."""
     # A group of its own: the terminal's Ctrl-C reaches this process alone, which passes it on.
     child = subprocess.Popen(command, env=environment, start_new_session=True)
     asked = False
@@ -50,6 +87,60 @@ def launch(words: Sequence[str], processes: int) -> int:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if asked:
-        return 130
-    return 0 if code == 0 else 1
+    return code, asked
+
+
+def leave_error(error: VidsamplerError) -> bool:
+    """Leaves a rank's error to `launch`; False where it has not started this process."""
+    if not launched():
+        return False
+    facts = {**error.to_json(), "exit_code": error.exit_code}
+    path = Path(os.environ[ERRORS], f"{os.environ['RANK']}.json")
+    path.write_text(json.dumps(facts), encoding="utf-8")
+    return True
+
+
+def cause(folder: Path, processes: int) -> VidsamplerError | None:
+    """Why ranks failed: the error of one that has lost no other, or the signal that killed one.
+
+    Args:
+        folder: Where they left their errors, and torchrun its own account in `FIRST`.
+        processes: How many there were.
+    """
+    errors = [
+        _as_error(json.loads(path.read_text(encoding="utf-8")))
+        for rank in range(processes)
+        if (path := folder / f"{rank}.json").is_file()
+    ]
+    # What a lost connection is called depends on torch; a process that was killed is more certain.
+    told = [error for error in errors if error.code not in (RANK_LOST, "internal")]
+    if told:
+        return told[0]
+    killed = _killed(folder, processes)
+    if killed is not None:
+        return killed
+    return next(
+        (error for error in errors if error.code != RANK_LOST), errors[0] if errors else None
+    )
+
+
+def _killed(folder: Path, processes: int) -> VidsamplerError | None:
+    """What torchrun says of the process that ended first, if a signal ended it."""
+    if not (folder / FIRST).is_file():
+        return None
+    first = json.loads((folder / FIRST).read_text(encoding="utf-8"))
+    if first["exit_code"] >= 0:
+        return None
+    name = signal.Signals(-first["exit_code"]).name
+    return VidsamplerError(
+        f"process {first['rank']} of {processes} (they count from 0) was killed by {name}",
+        hint="SIGKILL often means that memory ran out: take a smaller --batch-size or less "
+        "--workers; the last checkpoint is whole, go on from it with --resume auto",
+        code=RANK_LOST,
+    )
+
+
+def _as_error(facts: dict[str, Any]) -> VidsamplerError:
+    error = VidsamplerError(facts["message"], hint=facts["hint"], code=facts["code"])
+    error.exit_code = facts["exit_code"]  # type: ignore[misc]
+    return error

@@ -187,7 +187,8 @@ class Training:
             raise NotFiniteError(
                 f"{error.message} in step {batch.step + 1} of epoch {batch.epoch + 1}, with the "
                 f"videos {named}{more if len(keys) > _NAMED else ''}",
-                hint="the last checkpoint is as it was; look at these videos, or take a lower --lr",
+                hint="saved checkpoints are as they were; look at these videos, or take a lower "
+                "--lr",
             ) from error
 
     def _validation_is_due(self, step: int) -> bool:

@@ -90,6 +90,13 @@ class TrainConfig(MethodConfig):
                 hint="add --sampler gate or --sampler topk",
             )
 
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Of the dataset, those that a run reads."""
+        chosen = (self.run.select_on,) if self.run.evals_per_epoch else ()
+        tested = ("test",) if self.dataset.name == "shapes" else ()
+        return tuple(dict.fromkeys(("train", *chosen, *tested)))
+
 
 def train_config(
     layers: Sequence[Layer] = (),
@@ -112,6 +119,7 @@ def train_config(
     """
     changes: dict[str, Any] = {}
     for layer in layers:
+        _check_method(layer, method)
         said = layer.values.get("dataset")
         name = said.get("name") if isinstance(said, dict) else None
         dataset = dataset or (name if isinstance(name, str) else None)
@@ -127,6 +135,20 @@ def train_config(
         raise UsageError("no dataset is named", hint="such as --dataset shapes")
     names = Layer("{key}", {"method": method, "dataset": {"name": dataset}})
     return resolve_tree(TrainConfig, [method_layer(method, dataset, changes), *layers, names])
+
+
+def _check_method(layer: Layer, method: str | None) -> None:
+    """A config of one method under the name of another would be neither."""
+    said = layer.values.get("method")
+    if method is not None and said not in (None, method):
+        own = [key for key in ("sampler", "head") if key in layer.values]
+        if own:
+            where = layer.place.partition(":")[0]
+            raise ConfigError(
+                f"{where} has the {' and '.join(own)} of {said}; --method {method} would change "
+                "the name alone",
+                hint=f"leave --method out, or take these out of {where}",
+            )
 
 
 def _same(run: str, published: PublishedRun, method: str | None, dataset: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vidsampler.retriever import Retriever
+from vidsampler.training.batch import Batch
 from vidsampler.training.loader import Loader
 from vidsampler.training.world import World
 from vidsampler.video_features import VideoFeatures
@@ -52,13 +54,19 @@ class Measured:
 
 
 @torch.no_grad()
-def measure(retriever: Retriever, loader: Loader, world: World) -> Measured:
+def measure(
+    retriever: Retriever,
+    loader: Loader,
+    world: World,
+    change: Callable[[Batch], Batch] | None = None,
+) -> Measured:
     """Ranks the videos of a split for each of its captions; every rank gets the same.
 
     Args:
         retriever: Left in eval mode.
         loader: Of the split, without captions and in its order; it is gone through once.
         world: The ranks; each encodes its part.
+        change: What is done to a batch before it is looked at, such as `shuffle_candidates`.
     """
     retriever.eval()
     split = loader.split
@@ -68,7 +76,7 @@ def measure(retriever: Retriever, loader: Loader, world: World) -> Measured:
     for batch in loader:
         if not len(batch):
             continue
-        batch = batch.to(world.device)
+        batch = (batch if change is None else change(batch)).to(world.device)
         parts.append(
             retriever.embed_videos(batch.frames_BNCHW, batch.valid_BN, batch.times_BN, batch.keys)
         )
