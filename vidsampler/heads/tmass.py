@@ -31,7 +31,7 @@ from vidsampler.heads.base import (
 from vidsampler.heads.noise import normal_noise, uniform_noise
 from vidsampler.heads.xpool import PoolingConfig, TextPooling
 
-_CACHED_PAIRS = 512
+_CACHED_PAIRS = 2048
 """Pairs of a text and a video that are scored at once."""
 
 
