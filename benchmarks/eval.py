@@ -13,7 +13,8 @@ Random features of 12 frames, D = 512; each case in a process of its own:
 - `mean`: 10,000 x 10,000, rows streamed into ranks of both directions; goal: under 20 s, under 1 GB
   above imports, features included.
 
-Prints seconds, CPU seconds, peak memory, ratios, and the largest difference of a score from the formula's.
+Prints seconds, CPU seconds, peak memory, ratios, and the largest difference of a score from the
+formula's.
 """
 
 from __future__ import annotations

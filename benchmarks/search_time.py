@@ -11,9 +11,9 @@ against V videos of 12 frames, D = 512:
   cheap; and "as published", where a query pools all frames of all videos anew with all projections;
 - `emcl`: EM over the whole gallery for the text, whose frames were encoded before.
 
-Prints the median of several queries, each another text, and its ratio to `mean`: on the CPU, CPU time
-of one thread, which a busy machine changes little; on a GPU, time by the clock. Galleries above 1,000
-videos repeat these: the time of a query does not depend on what the videos show.
+Prints the median of several queries, each another text, and its ratio to `mean`: on the CPU, CPU
+time of one thread, which a busy machine changes little; on a GPU, time by the clock. Galleries
+above 1,000 videos repeat these: the time of a query does not depend on what the videos show.
 """
 
 from __future__ import annotations

@@ -102,8 +102,8 @@ def test_samplers_of_other_runs(capsys: Capture, started: Started, tmp_path: Pat
     source = "mmsampler/transfer-activitynet-lstm"
     assert started.runs[0] == source
     assert "--sampler-from" not in started.words[0]
-    for words in started.words[1:]:
-        assert words[words.index("--sampler-from") + 1] == f"runs/{source}"
+    for own in started.words[1:]:
+        assert own[own.index("--sampler-from") + 1] == f"runs/{source}"
     # The source is there by now, so that it may be left out; elsewhere it is not.
     words = ("train", "--run", "mmsampler/transfer-did*-lstm")
     assert here(capsys, *words, "--dry-run").code == 0

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from PIL import Image, ImageDraw
 
 RGB = NDArray[np.uint8]
+Frames = RGB | Sequence[RGB]
 Scores = NDArray[np.floating[Any]]
 
 KEPT, DROPPED = (46, 160, 67), (218, 54, 51)
@@ -122,7 +123,7 @@ def draw_result(
     names: Sequence[str],
     kept: Sequence[Sequence[int]],
     candidates: Sequence[int],
-    frames_of: Callable[[int], Sequence[RGB]],
+    frames_of: Callable[[int], Frames],
 ) -> RGB:
     """Draws the queries and the two histograms, one below the other.
 
@@ -230,8 +231,9 @@ def _query(
         zip(query.top, query.scores, heights, strict=True), 1
     ):
         own = video == query.own
-        name = _cut(f"{number}  {names[video]}", _LABEL - 2 * _GAP, 15)
-        pen.text((_GAP, top), name, KEPT if own else _INK, _font(15), "lt")
+        # The ends of ids tell them apart better than their beginnings.
+        name = _cut(names[video][::-1], _LABEL - 4 * _GAP, 15)[::-1]
+        pen.text((_GAP, top), f"{number}  {name}", KEPT if own else _INK, _font(15), "lt")
         lines = [f"{score:.3f}", f"{len(kept[video])} of {len(shown[video])} kept"]
         for line, text in enumerate([*lines, *(["its own"] if own else [])], 1):
             pen.text((_GAP, top + 18 * line), text, KEPT if line == 3 else _SOFT, _font(13), "lt")
@@ -240,7 +242,7 @@ def _query(
     return np.asarray(image)
 
 
-def _framed(frames: Sequence[RGB], kept: set[int]) -> list[Image.Image]:
+def _framed(frames: Frames, kept: set[int]) -> list[Image.Image]:
     """Small pictures with green or red frames; dropped ones are darker too, for every eye."""
     from PIL import Image
 
@@ -283,8 +285,8 @@ def _bars(
     *,
     percent: bool,
 ) -> None:
-    """A bar chart between two columns of the sheet; shares go to 1, numbers to the largest."""
-    most = 1.0 if percent else max(1.0, *(value for _, value in bars))
+    """A bar chart between two columns of the sheet; shares go to 1, numbers to a multiple of 4."""
+    most = 1.0 if percent else 4.0 * -(-max(value for _, value in bars) // 4)
     bottom, height = _CHART - _BOTTOM, _CHART - _TOP - _BOTTOM
     start, end = left + _LEFT, right - _GAP
     pen.text((start, 12), title, _INK, _font(15), "lt")
