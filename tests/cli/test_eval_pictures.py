@@ -14,7 +14,6 @@ from vidsampler.cli.output import Output
 from vidsampler.errors import UsageError
 from vidsampler.evaluation.pictures import DROPPED, KEPT
 from vidsampler.evaluation.ranks import rank_matrix
-from vidsampler.evaluation.rows import ArrayRows
 from vidsampler.training.loader import Loader, LoaderConfig
 from vidsampler.training.pictures import candidates_of
 from vidsampler.training.split import Split
@@ -28,7 +27,7 @@ def test_a_picture_of_a_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         Output(),
         tmp_path / "result.png",
         2,
-        rows=ArrayRows(scores, "the scores"),
+        scores_of=lambda queries: scores[queries],
         captions=split.captions,
         ranks=rank_matrix(scores),
         names=split.keys,

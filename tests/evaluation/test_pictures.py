@@ -10,6 +10,7 @@ import pytest
 
 from vidsampler.evaluation import pictures
 from vidsampler.evaluation.pictures import DROPPED, KEPT, Query
+from vidsampler.evaluation.ranks import rank_matrix
 
 NAMES = ["first", "second", "third"]
 SHOWN = [[0, 2], [1], [0, 1, 2, 3]]
@@ -121,6 +122,24 @@ def test_a_query_has_the_first_videos_of_its_row() -> None:
     assert (found.top, found.rank) == ((1, 3, 2), 2)
     assert found.scores == pytest.approx((0.7, 0.7, 0.3))
     assert pictures.found_by("words", 0, scores, 9).top == (1, 3, 2, 4, 0)
+
+
+def test_only_the_rows_of_chosen_queries_are_asked_for() -> None:
+    scores = np.random.default_rng(3).normal(size=(9, 4)).astype(np.float32)
+    owners = np.arange(9) % 4
+    ranks = rank_matrix(scores, owners)
+    asked: list[list[int]] = []
+
+    def scores_of(queries: list[int]) -> np.ndarray:
+        asked.append(queries)
+        return scores[queries]
+
+    found = pictures.queries_of(scores_of, [f"text {i}" for i in range(9)], ranks, 4, top=2)
+    assert asked == [pictures.choose_queries(ranks.t2v, 4)]
+    for query, shown in zip(asked[0], found, strict=True):
+        assert (shown.text, shown.own) == (f"text {query}", query % 4)
+        assert shown.rank == ranks.t2v[query]
+        assert shown.top == tuple(np.argsort(-scores[query])[:2])
 
 
 def test_long_and_strange_captions_fit() -> None:

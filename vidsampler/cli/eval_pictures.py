@@ -13,7 +13,6 @@ from vidsampler.errors import UsageError
 
 if TYPE_CHECKING:
     from vidsampler.evaluation.ranks import Ranks
-    from vidsampler.evaluation.rows import Rows
 
 Pictures = Annotated[
     Path | None,
@@ -52,7 +51,7 @@ def write_pictures(
     path: Path,
     queries: int | None,
     *,
-    rows: Rows,
+    scores_of: Callable[[list[int]], Any],
     captions: Sequence[str],
     ranks: Ranks,
     names: Sequence[str],
@@ -66,9 +65,9 @@ def write_pictures(
         out: The sink.
         path: Of the picture.
         queries: How many; None: `QUERIES`.
-        rows: (T, V) the scores that were ranked.
-        captions: (T,) their words.
-        ranks: Of these scores.
+        scores_of: From Q queries to their rows of scores, (Q, V): see `pictures.queries_of`.
+        captions: (T,) the words of all queries.
+        ranks: Of all queries.
         names: (V,) the videos' ids.
         kept: (V,) the kept ones of each video's candidates, as `VideoFeatures.kept` has them.
         candidates: (V,) how many candidates each video has.
@@ -80,6 +79,6 @@ def write_pictures(
     from vidsampler.evaluation.pictures import draw_result, queries_of
     from vidsampler.video.images import write_image
 
-    chosen = queries_of(rows, captions, ranks, QUERIES if queries is None else queries)
+    chosen = queries_of(scores_of, captions, ranks, QUERIES if queries is None else queries)
     write_image(path, draw_result(chosen, names, kept, candidates, frames_of))
     out.note(f"{path}: {len(chosen)} queries, kept frames green, dropped ones red")

@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vidsampler.evaluation.ranks import Ints, Ranks
-from vidsampler.evaluation.rows import Rows, to_numpy
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
@@ -91,31 +90,28 @@ def found_by(text: str, own: int, scores_V: Scores, count: int) -> Query:
 
 
 def queries_of(
-    rows: Rows, captions: Sequence[str], ranks: Ranks, count: int, top: int = 3
+    scores_of: Callable[[list[int]], Scores],
+    captions: Sequence[str],
+    ranks: Ranks,
+    count: int,
+    top: int = 3,
 ) -> list[Query]:
-    """Some queries of a matrix, from the best to the worst, and the first videos of each.
+    """Some queries of a result, from the best to the worst rank, and the first videos of each.
 
     Args:
-        rows: (T, V) scores, those that were ranked.
-        captions: (T,) their words.
-        ranks: Of these scores.
-        count: How many queries.
+        scores_of: From Q queries to their rows of scores, (Q, V). What a query is said to find
+            follows from these, so that they are best the scores that were ranked.
+        captions: (T,) the words of all queries.
+        ranks: Of all queries.
+        count: How many to take.
         top: How many videos of each.
 
     Raises:
         ValueError: count is below 1.
     """
     chosen = choose_queries(ranks.t2v, count)
-    found: dict[int, Query] = {}
-    start = 0
-    for block in rows.blocks():
-        scores_RV = to_numpy(block)
-        for query in chosen:
-            if start <= query < start + len(scores_RV):
-                own = int(ranks.owners[query])
-                found[query] = found_by(captions[query], own, scores_RV[query - start], top)
-        start += len(scores_RV)
-    return [found[query] for query in chosen]
+    rows = zip(chosen, scores_of(chosen), strict=True)
+    return [found_by(captions[i], int(ranks.owners[i]), scores_V, top) for i, scores_V in rows]
 
 
 def draw_result(
