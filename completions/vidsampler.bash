@@ -129,7 +129,7 @@ _vidsampler() {
             else :; fi ;;
         list)
             if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--json\n--debug\n-h\n--help' -- "$word"))
-            else COMPREPLY=($(compgen -W $'samplers\nheads\nbackbones\nmethods\ndatasets' -- "$word")); fi ;;
+            else COMPREPLY=($(compgen -W $'samplers\nheads\nbackbones\nmethods\ndatasets\nruns' -- "$word")); fi ;;
         env)
             if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--json\n--debug\n-h\n--help' -- "$word"))
             else :; fi ;;

@@ -84,7 +84,7 @@ complete -c vidsampler -n '__fish_seen_subcommand_from shard' -s h -l help -d 'S
 complete -c vidsampler -n '__fish_seen_subcommand_from shard' -F
 complete -c vidsampler -n '__fish_seen_subcommand_from train' -l dataset -x -a 'activitynet captions charades didemo folder lsmdc msrvtt msrvtt-full msvd shapes vatex' -d 'See: vidsampler list datasets'
 complete -c vidsampler -n '__fish_seen_subcommand_from train' -l method -x -a 'adaclip clip4clip emcl mmsampler tmass xpool' -d 'See: vidsampler list methods'
-complete -c vidsampler -n '__fish_seen_subcommand_from train' -l run -x -d 'A published run, such as adaclip/msrvtt'
+complete -c vidsampler -n '__fish_seen_subcommand_from train' -l run -x -d 'A published run, such as adaclip/msrvtt; '\''mmsampler/*'\'': several'
 complete -c vidsampler -n '__fish_seen_subcommand_from train' -l shards -x -a '(__fish_complete_directories)' -d 'What shard made; shapes needs none'
 complete -c vidsampler -n '__fish_seen_subcommand_from train' -s k -l top-k -x -d 'Frames to keep'
 complete -c vidsampler -n '__fish_seen_subcommand_from train' -l keep-target -x -d 'Share of frames that gate is to keep'
@@ -145,7 +145,7 @@ complete -c vidsampler -n '__fish_seen_subcommand_from flops' -s h -l help -d 'S
 complete -c vidsampler -n '__fish_seen_subcommand_from list' -l json -d 'Print one JSON object'
 complete -c vidsampler -n '__fish_seen_subcommand_from list' -l debug -d 'Show the traceback of an error'
 complete -c vidsampler -n '__fish_seen_subcommand_from list' -s h -l help -d 'Show this message and exit'
-complete -c vidsampler -n '__fish_seen_subcommand_from list' -a 'samplers heads backbones methods datasets'
+complete -c vidsampler -n '__fish_seen_subcommand_from list' -a 'samplers heads backbones methods datasets runs'
 complete -c vidsampler -n '__fish_seen_subcommand_from env' -l json -d 'Print one JSON object'
 complete -c vidsampler -n '__fish_seen_subcommand_from env' -l debug -d 'Show the traceback of an error'
 complete -c vidsampler -n '__fish_seen_subcommand_from env' -s h -l help -d 'Show this message and exit'

@@ -11,7 +11,7 @@ import pytest
 from vidsampler.config import set_layer
 from vidsampler.errors import UsageError
 from vidsampler.flops import flops
-from vidsampler.runs import Figures, published_run, run_names
+from vidsampler.runs import Figures, is_pattern, matching_runs, published_run, run_names
 
 NAMES = run_names()
 # The table has no figures of the first, and not the one of the second.
@@ -132,3 +132,20 @@ def test_an_unknown_run() -> None:
     with pytest.raises(UsageError) as caught:
         published_run("mmsampler/msrvtt-dif")
     assert "did you mean 'mmsampler/msrvtt-diff'?" in caught.value.message
+
+
+def test_patterns_take_several() -> None:
+    assert [is_pattern(name) for name in ("mmsampler/*", "a/b?", "a/[bc]", "a/b-c.d")] == [
+        *(True, True, True, False)
+    ]
+    assert len(matching_runs("mmsampler/*")) == 49
+    assert matching_runs("tmass/?[si]*") == ["tmass/msrvtt", "tmass/lsmdc", "tmass/didemo"]
+    transfers = matching_runs("mmsampler/transfer-*")
+    assert len(transfers) == 9
+    # Whatever takes a sampler comes after the run that it is from.
+    for name in transfers:
+        source = published_run(name).sampler_from
+        assert source is None or transfers.index(source) < transfers.index(name)
+    assert sum(published_run(name).sampler_from is not None for name in transfers) == 4
+    with pytest.raises(UsageError, match=r"no published run fits 'mmsample/\*'"):
+        matching_runs("mmsample/*")

@@ -20,7 +20,7 @@ from vidsampler import registry
 from vidsampler.backbones.model import Backbone, load_backbone
 from vidsampler.config import Layer
 from vidsampler.errors import UsageError
-from vidsampler.heads.base import Head, VectorHead
+from vidsampler.heads.base import Gallery, Head, VectorHead
 from vidsampler.retriever_config import RetrieverConfig
 from vidsampler.retriever_files import load_weights, pixels_of, save, saved_config
 from vidsampler.retriever_losses import Losses, TrainingBatch, World, batch_losses
@@ -212,10 +212,33 @@ class Retriever(nn.Module):
         Raises:
             ValueError: The retriever is in training mode, or shapes do not fit.
         """
+        return self.scores(texts_TD, self.prepare(videos), text_ids_T=text_ids_T, block=block)
+
+    @torch.no_grad()
+    def prepare(self, videos: VideoFeatures) -> Gallery:
+        """All of a gallery that no text changes; who searches it often prepares it once.
+
+        Args:
+            videos: As of `similarity`.
+
+        Raises:
+            ValueError: The retriever is in training mode, or a video has no kept frame.
+        """
         self._need_eval("similarity")
-        return self.head.similarity(
-            texts_TD, videos.features_VFD, videos.keep_VF, text_ids_T=text_ids_T, block=block
-        )
+        return self.head.prepare(videos.features_VFD, videos.keep_VF)
+
+    @torch.no_grad()
+    def scores(
+        self,
+        texts_TD: Tensor,
+        gallery: Gallery,
+        *,
+        text_ids_T: Tensor | None = None,
+        block: int = 64,
+    ) -> Tensor:
+        """(T, V) cosines with a gallery from `prepare`; else as `similarity`."""
+        self._need_eval("similarity")
+        return self.head.scores(texts_TD, gallery, text_ids_T=text_ids_T, block=block)
 
     @torch.no_grad()
     def vectors(self, videos: VideoFeatures) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
@@ -86,7 +87,9 @@ def published_run(name: str) -> PublishedRun:
     """
     runs = _runs()
     if name not in runs:
-        raise UsageError(unknown("published run", name, runs), hint="they are in configs/runs.yaml")
+        raise UsageError(
+            unknown("published run", name, runs), hint="see them with: vidsampler list runs"
+        )
     return resolve(PublishedRun, [Layer(f"runs.yaml, {name}: {{key}}", runs[name])])
 
 
@@ -100,3 +103,23 @@ def _runs() -> dict[str, Any]:
     if not isinstance(runs, dict):
         raise ConfigError(f"{path} must be a mapping of names to runs")
     return runs
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name stands for several runs, as `mmsampler/*` does."""
+    return any(letter in name for letter in "*?[")
+
+
+def matching_runs(pattern: str) -> list[str]:
+    """The published runs that a shell pattern fits, each after the one whose sampler it takes.
+
+    Raises:
+        UsageError: It fits none.
+    """
+    names = [name for name in run_names() if fnmatchcase(name, pattern)]
+    if not names:
+        raise UsageError(
+            f"no published run fits {pattern!r}", hint="see them with: vidsampler list runs"
+        )
+    # Sorting keeps the order of the file otherwise; no source takes a sampler itself.
+    return sorted(names, key=lambda name: published_run(name).sampler_from is not None)

@@ -85,7 +85,7 @@ def in_bash(*words: str) -> list[str]:
         (["select", "-k", ""], []),
         (["select", "pyproj"], ["pyproject.toml"]),
         (["select", "--frames-dir", "pyproj"], []),
-        (["list", ""], list(registry.KINDS)),
+        (["list", ""], [*registry.KINDS, "runs"]),
         (["completion", "z"], ["zsh"]),
         (["env", ""], []),
     ],

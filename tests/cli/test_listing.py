@@ -35,3 +35,18 @@ def test_an_empty_kind_says_so_on_stderr(
 
 def test_the_whole_list_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(len(line) for line in here(capsys, "list").out.splitlines()) <= 80
+
+
+def test_published_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = here(capsys, "list", "runs").out.splitlines()
+    assert len(lines) == 66
+    assert lines[0].split() == ["run", "method", "R@1", "R@10", "GMACs"]
+    (diff,) = (line for line in lines if line.startswith("mmsampler/msrvtt-diff "))
+    assert diff.split()[1:] == ["mmsampler", "42.8", "80.6", "47.8"]
+    assert max(map(len, lines)) <= 80
+    plain = here(capsys, "list", "runs", "--json").json["runs"]
+    assert plain["mmsampler/msrvtt-diff"]["published"][0]["v2t"]["R@1"] == 43.9
+    assert plain["adaclip/msrvtt-baseline"]["published"] == []
+    ran = here(capsys, "list", "run")
+    assert (ran.code, ran.out) == (2, "")
+    assert "did you mean 'runs'" in ran.err

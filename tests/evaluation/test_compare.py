@@ -121,6 +121,47 @@ def test_a_table_has_both_directions_and_the_published_figures_beside() -> None:
     assert {line.replace("\\|", "").count("|") for line in lines} == {len(compare.COLUMNS) + 1}
 
 
+def test_results_of_several_datasets_stand_apart() -> None:
+    generator = np.random.default_rng(2)
+    names, found = [], []
+    for dataset, size in (("msrvtt", 30), ("didemo", 20)):
+        for more in (0, 2):
+            scores = np.random.default_rng(size).normal(size=(size, size)) + more * np.eye(size)
+            names.append(f"{dataset}{more}")
+            found.append(result_of(rank_matrix(scores), dataset=dataset))
+    order = generator.permutation(4).tolist()
+    names, measured = [names[i] for i in order], [found[i] for i in order]
+    changes = compare.differences(names, measured)
+    # Each dataset has a baseline, its first result.
+    firsts = {name[:6]: name for name in reversed(names)}
+    assert {(each.result, each.baseline) for each in changes} == {
+        (name, firsts[name[:6]]) for name in names if name != firsts[name[:6]]
+    }
+    assert len(changes) == 4
+    for each in changes:
+        sign = 1 if each.result.endswith("2") else -1
+        assert sign * each.difference > 0
+        assert min(sign * each.low, sign * each.high) > 0
+    columns, numbers = compare.columns_of(measured)
+    assert columns == ("dataset", *compare.COLUMNS)
+    beside = published_beside([("msrvtt", None), ("didemo", None)])
+    rows = compare.table_rows(names, measured, changes, beside)
+    assert {len(row) for row in rows} == {len(columns)} == {len(numbers)}
+    assert [row[2] for row in rows if row[-2] == "measured"] == [
+        name
+        for dataset in dict.fromkeys(name[:6] for name in names)
+        for _ in DIRECTIONS
+        for name in names
+        if name.startswith(dataset)
+    ]
+    theirs = [row for row in rows if row[2] == "mmSampler, frame, ViT-B/32" and row[1] == "t2v"]
+    assert {(row[0], row[3]) for row in theirs} == {("msrvtt", "43.7"), ("didemo", "41.4")}
+    lines = compare.as_markdown(rows, columns, numbers).splitlines()
+    assert lines[0].startswith("| dataset | direction | ")
+    assert compare.as_csv(rows, columns).splitlines()[0].startswith("dataset,direction,system,")
+    assert compare.columns_of(measured[:1]) == (compare.COLUMNS, compare.NUMBERS)
+
+
 def test_only_the_same_queries_are_compared() -> None:
     generator = np.random.default_rng(1)
     scores = generator.normal(size=(6, 3))

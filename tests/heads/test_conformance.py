@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.heads.batches import FRAMES, WIDTH, Batch, batch, make
 from tests.heads.reference import scramble
 from vidsampler import registry
-from vidsampler.heads.base import VectorHead
+from vidsampler.heads.base import PairHead, VectorHead
 from vidsampler.training.losses.retrieval import retrieval_loss
 
 HEADS = registry.names("heads")
@@ -119,6 +119,38 @@ def test_blocks_change_no_score(name: str, block: int) -> None:
     head, inputs = make(name), batch(texts=7, videos=8)
     expected = head.similarity(*inputs)
     torch.testing.assert_close(head.similarity(*inputs, block=block), expected, rtol=0, atol=1e-5)
+
+
+@every_head
+def test_a_gallery_is_prepared_once(name: str) -> None:
+    head, (texts, frames, keep) = make(name), batch(texts=7, videos=8)
+    scramble(head, size=0.05)
+    gallery = head.prepare(frames, keep)
+    assert {len(each) for each in gallery} == {8}
+    ids = torch.tensor([3, 9, 0, 4, 2, 1, 8])
+    whole = head.similarity(texts, frames, keep, text_ids_T=ids)
+    assert torch.equal(head.scores(texts, gallery, text_ids_T=ids), whole)
+    rows = [head.scores(texts[i : i + 1], gallery, text_ids_T=ids[i : i + 1]) for i in range(7)]
+    torch.testing.assert_close(torch.cat(rows), whole, rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match=r"texts must be \(T, 64\)"):
+        head.scores(texts[:, 1:], gallery)
+    streamed = list(head.rows(texts, frames, keep, block=3))
+    assert [len(each) for each in streamed] == [3, 3, 1]
+    expected = head.similarity(texts, frames, keep)
+    torch.testing.assert_close(torch.cat(streamed), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in HEADS if isinstance(make(name), PairHead)])
+@pytest.mark.parametrize("alike", [0.0, 0.9, 0.999])
+def test_inference_is_the_formula(name: str, alike: float) -> None:
+    """At full width, for frames that have nothing in common and for those of a still video."""
+    head = make(name, width=512)
+    assert isinstance(head, PairHead)
+    scramble(head, size=0.02)
+    texts, frames, keep = batch(texts=20, videos=30, width=512, seed=4)
+    frames = (1 - alike) * frames + alike * frames.mean(1, keepdim=True) * FRAMES**0.5
+    formula = head.pair_scores(texts, head.encode(frames, keep), keep)
+    torch.testing.assert_close(head.similarity(texts, frames, keep), formula, rtol=0, atol=1e-5)
 
 
 class Largest(TorchDispatchMode):

@@ -52,6 +52,19 @@ def test_xpool_has_the_published_number_of_parameters_and_starts_as_the_identity
         assert not linear.bias.any()
 
 
+def test_frames_that_nearly_cancel_lose_no_digits_that_matter() -> None:
+    """The length of a sum of opposite frames comes from products that are far larger than it."""
+    head, (texts, frames, keep) = make("xpool", PoolingConfig(heads=4)), batch(texts=6, videos=8)
+    assert isinstance(head, XPool)
+    ref.scramble(head, size=0.2)
+    frames[:, 1] = -frames[:, 0] + 0.1 * frames[:, 2]
+    keep[:] = torch.tensor([1.0, 1.0, 0.0, 0.0, 0.0])
+    for each in (head, make("qscore")):
+        scores = each.similarity(texts, frames, keep)
+        exact = each.double().pair_scores(texts.double(), frames.double(), keep.double())  # type: ignore[operator]
+        torch.testing.assert_close(scores.double(), exact, rtol=0, atol=1e-5)
+
+
 def test_xpool_drops_out_in_training_only() -> None:
     head, inputs = make("xpool", PoolingConfig(dropout=0.5)), batch()
     first = head.train().training_terms(*inputs).similarity_TV

@@ -39,6 +39,14 @@ def test_a_published_run_says_method_and_dataset() -> None:
         train_config(run="adaclip/msrvtt", method="xpool")
 
 
+def test_a_transfer_needs_the_sampler_that_was_trained_elsewhere() -> None:
+    name = "mmsampler/transfer-didemo-lstm"
+    with pytest.raises(UsageError, match="takes the sampler that the run mmsampler/transfer-activ"):
+        train_config(run=name)
+    config = train_config([Layer("{key}", {"sampler_from": "there"})], run=name)
+    assert str(config.sampler_from) == "there"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -93,13 +93,14 @@ def write(folder: Path) -> None:
 def _commands() -> list[Command]:
     """The program itself first, then its subcommands."""
     # Late, because the app has this module's command in it.
+    from vidsampler.cli import listing
     from vidsampler.cli.app import app
 
     group: Any = typer.main.get_command(app)
     subcommands = {name: each for name, each in group.commands.items() if not each.hidden}
     found = [Command("", "", _flags(group), tuple(subcommands), takes_files=False)]
     for name, each in subcommands.items():
-        words = {"list": registry.KINDS, "completion": tuple(FILES)}.get(name, ())
+        words = {"list": listing.KINDS, "completion": tuple(FILES)}.get(name, ())
         takes_files = not words and any(
             parameter.param_type_name == "argument" for parameter in each.params
         )

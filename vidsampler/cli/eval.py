@@ -236,16 +236,24 @@ def _compare(out: Output, names: list[str], table: str, which: str) -> None:
         out.result(compare.comparison_json(names, results, found, beside))
     else:
         rows = compare.table_rows(names, results, found, beside)
+        columns, numbers = compare.columns_of(results)
         if table == "text":
-            out.table(compare.COLUMNS, rows, numbers=compare.NUMBERS)
+            out.table(columns, rows, numbers=numbers)
+        elif table == "md":
+            out.raw(compare.as_markdown(rows, columns, numbers))
         else:
-            out.raw(compare.as_markdown(rows) if table == "md" else compare.as_csv(rows))
-    for name, result in zip(names[1:], results[1:], strict=True):
-        why = compare.why_not_paired(results[0], result)
-        if why is not None:
+            out.raw(compare.as_csv(rows, columns))
+    datasets = {results[0].dataset}
+    for number, (name, result) in enumerate(zip(names, results, strict=True)):
+        first = compare.baseline_of(results, number)
+        if first is not None:
+            if results[first].v2t_convention != result.v2t_convention:
+                out.note(f"no v2t interval for {name}: its convention is {result.v2t_convention}")
+        elif number and result.dataset in datasets:
+            # The first result of another dataset is the baseline of those that follow.
+            why = compare.why_not_paired(results[0], result)
             out.note(f"no interval for {name}: it has not the queries of {names[0]} ({why})")
-        elif results[0].v2t_convention != result.v2t_convention:
-            out.note(f"no v2t interval for {name}: its convention is {result.v2t_convention}")
+        datasets.add(result.dataset)
     if beside:
         out.note("published figures are their authors'; almost all were chosen on the test split")
 

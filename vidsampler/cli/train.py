@@ -28,7 +28,8 @@ EXAMPLE = (
     "\b\nExamples:\n"
     "  vidsampler train --dataset shapes --method adaclip --top-k 4\n"
     "  vidsampler train --dataset msrvtt --method mmsampler --shards msrvtt/\n"
-    "  vidsampler train --run adaclip/msrvtt --shards msrvtt/ --nproc 4"
+    "  vidsampler train --run adaclip/msrvtt --shards msrvtt/ --nproc 4\n"
+    "  vidsampler train --run 'mmsampler/*' --shards shards/ --dry-run"
 )
 
 
@@ -43,7 +44,11 @@ def command(
     ] = None,
     run: Annotated[
         str | None,
-        typer.Option("--run", metavar="NAME", help="A published run, such as adaclip/msrvtt."),
+        typer.Option(
+            "--run",
+            metavar="NAME",
+            help="A published run, such as adaclip/msrvtt; 'mmsampler/*': several.",
+        ),
     ] = None,
     shards: Annotated[
         Value,
@@ -131,8 +136,14 @@ def command(
 
     On the CPU, a GPU, or several (--nproc). Ctrl-C saves and leaves; --resume auto goes on, to the
     bit. The run folder holds last/, best/, log.jsonl, curves.png and config.yaml.
+
+    A --run with a * trains all published runs of such a name, one after the other, and prints what
+    is there; started again, it does what is missing. Each goes to OUTPUT/NAME and has its shards
+    from SHARDS/DATASET. With --dry-run, nothing but the table.
     """
     from vidsampler.cached_shards import check_shards
+    from vidsampler.cli.train_many import train_many
+    from vidsampler.runs import is_pattern
     from vidsampler.train import plan_run
     from vidsampler.training.launch import launch, launched, leave_error, under_torchrun
     from vidsampler.training.run_folder import CONFIG
@@ -142,6 +153,9 @@ def command(
     if under_torchrun() and os.environ["RANK"] != "0":
         # Of several processes one prints the object; errors of the others are text.
         out.json = False
+    if run is not None and is_pattern(run):
+        train_many(context, out)
+        return
     layers: list[Layer] = []
     if resume not in (None, "auto"):
         assert resume is not None

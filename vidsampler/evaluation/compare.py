@@ -116,16 +116,23 @@ def why_not_paired(baseline: Result, result: Result) -> str | None:
     return None
 
 
+def baseline_of(results: Sequence[Result], number: int) -> int | None:
+    """The first of the results that has the queries of one; None where that is itself."""
+    same = (i for i in range(number) if why_not_paired(results[i], results[number]) is None)
+    return next(same, None)
+
+
 def differences(names: Sequence[str], results: Sequence[Result]) -> list[Difference]:
-    """Every result beside the first one, where both have the same queries.
+    """Every result beside the first one of the same queries.
 
     v2t is left out where the conventions differ.
     """
     found = []
-    for name, result in zip(names[1:], results[1:], strict=True):
-        baseline = results[0]
-        if why_not_paired(baseline, result):
+    for number, (name, result) in enumerate(zip(names, results, strict=True)):
+        first = baseline_of(results, number)
+        if first is None:
             continue
+        baseline = results[first]
         for direction in DIRECTIONS:
             clusters = result.ranks.owners if direction == "t2v" else None
             if direction == "v2t" and baseline.v2t_convention != result.v2t_convention:
@@ -136,8 +143,15 @@ def differences(names: Sequence[str], results: Sequence[Result]) -> list[Differe
                 None if clusters is None else np.array(clusters),
             )
             change = getattr(result, direction)["R@1"] - getattr(baseline, direction)["R@1"]
-            found.append(Difference(direction, name, names[0], change, low, high))
+            found.append(Difference(direction, name, names[first], change, low, high))
     return found
+
+
+def columns_of(results: Sequence[Result]) -> tuple[tuple[str, ...], str]:
+    """The headings of `table_rows`, and which of them are numbers, as `Output.table` takes it."""
+    if len(_sets(results)) > 1:
+        return ("dataset", *COLUMNS), "l" + NUMBERS
+    return COLUMNS, NUMBERS
 
 
 def table_rows(
@@ -146,7 +160,39 @@ def table_rows(
     found: Sequence[Difference],
     published: Sequence[Published],
 ) -> list[list[str]]:
-    """The cells of `COLUMNS`: of each direction, the results and then the published figures."""
+    """The cells of `columns_of`: of each direction, the results and then the published figures.
+
+    Results of several datasets or splits stand apart, each with the figures of its own.
+    """
+    sets = _sets(results)
+    rows = []
+    for each in sets:
+        mine = [place for place, result in enumerate(results) if _set(result) == each]
+        cells = _rows_of_one(
+            [names[place] for place in mine],
+            [results[place] for place in mine],
+            found,
+            [line for line in published if (line.dataset, line.split) == each],
+        )
+        label = "" if each[0] is None else each[0] + ("" if each[1] == "test" else f", {each[1]}")
+        rows += [[label, *row] for row in cells] if len(sets) > 1 else cells
+    return rows
+
+
+def _set(result: Result) -> tuple[str | None, str]:
+    return result.dataset, result.split or "test"
+
+
+def _sets(results: Sequence[Result]) -> list[tuple[str | None, str]]:
+    return list(dict.fromkeys(_set(result) for result in results))
+
+
+def _rows_of_one(
+    names: Sequence[str],
+    results: Sequence[Result],
+    found: Sequence[Difference],
+    published: Sequence[Published],
+) -> list[list[str]]:
     rows = []
     for direction in DIRECTIONS:
         beside = {each.result: each for each in found if each.direction == direction}
@@ -204,17 +250,19 @@ def comparison_json(
     }
 
 
-def as_markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of `COLUMNS` as a Markdown table."""
-    ruler = ["---:" if letter == "r" else "---" for letter in NUMBERS]
-    lines = [COLUMNS, ruler, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+def as_markdown(
+    rows: Sequence[Sequence[str]], columns: Sequence[str] = COLUMNS, numbers: str = NUMBERS
+) -> str:
+    """Rows of `columns_of` as a Markdown table."""
+    ruler = ["---:" if letter == "r" else "---" for letter in numbers]
+    lines = [columns, ruler, *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def as_csv(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of `COLUMNS` as CSV."""
+def as_csv(rows: Sequence[Sequence[str]], columns: Sequence[str] = COLUMNS) -> str:
+    """Rows of `columns_of` as CSV."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
     return text.getvalue()
 
 

@@ -19,6 +19,13 @@ from torch.nn import functional
 # their gradient, and garbage in padding must not become infinity times zero.
 _MOST_ABOVE_KEPT = 30.0
 
+Gallery = tuple[Tensor, ...]
+"""What a head needs of V videos, made once for all texts; the first axis of each tensor is V, and
+the last one of the first tensor D."""
+
+_PREPARED_AT_ONCE = 256
+"""Videos that are prepared at a time, so that memory beside the gallery stays bounded."""
+
 
 class TrainingTerms(NamedTuple):
     """What a head gives to the losses.
@@ -53,6 +60,38 @@ class Head(nn.Module):
     transductive: ClassVar[bool] = False
 
     @abstractmethod
+    def prepare(self, frames_VFD: Tensor, keep_VF: Tensor) -> Gallery:
+        """All of a gallery that no text changes, to be made once and searched often, in fp32.
+
+        Args:
+            frames_VFD: (V, F, D) frame features, not normalised.
+            keep_VF: (V, F) 1 for kept frames, 0 for all other slots.
+
+        Raises:
+            ValueError: Shapes do not fit, or a video has no kept frame.
+        """
+
+    @abstractmethod
+    def scores(
+        self,
+        texts_TD: Tensor,
+        gallery: Gallery,
+        *,
+        text_ids_T: Tensor | None = None,
+        block: int = 64,
+    ) -> Tensor:
+        """(T, V) cosines of all pairs, in fp32; see `similarity`.
+
+        Args:
+            texts_TD: (T, D) text features, not normalised.
+            gallery: From `prepare`.
+            text_ids_T: As of `similarity`.
+            block: As of `similarity`.
+
+        Raises:
+            ValueError: Texts and gallery do not fit.
+        """
+
     def similarity(
         self,
         texts_TD: Tensor,
@@ -76,6 +115,30 @@ class Head(nn.Module):
         Raises:
             ValueError: Shapes do not fit, or a video has no kept frame.
         """
+        gallery = self.prepare(frames_VFD, keep_VF)
+        return self.scores(texts_TD, gallery, text_ids_T=text_ids_T, block=block)
+
+    def rows(
+        self,
+        texts_TD: Tensor,
+        frames_VFD: Tensor,
+        keep_VF: Tensor,
+        *,
+        text_ids_T: Tensor | None = None,
+        block: int = 64,
+    ) -> Iterator[Tensor]:
+        """The rows of `similarity`, `block` texts at a time, so that the whole need not be held.
+
+        The gallery is prepared once. Arguments and errors are those of `similarity`.
+
+        Yields:
+            (block, V) consecutive rows; the last block may have fewer.
+        """
+        gallery = self.prepare(frames_VFD, keep_VF)
+        if text_ids_T is None:
+            text_ids_T = torch.arange(len(texts_TD), device=texts_TD.device)
+        for r in blocks(len(texts_TD), block):
+            yield self.scores(texts_TD[r], gallery, text_ids_T=text_ids_T[r], block=block)
 
     @abstractmethod
     def training_terms(
@@ -113,21 +176,25 @@ class VectorHead(Head):
         """(V, D) one vector of length 1 a video, in fp32; arguments as of `similarity`."""
         with full_precision(frames_VFD):
             frames_VFD, keep_VF = checked_frames(frames_VFD, keep_VF)
-            return unit(self.pool(frames_VFD, keep_VF))
+            parts = blocks(len(frames_VFD), _PREPARED_AT_ONCE)
+            return torch.cat([unit(self.pool(frames_VFD[v], keep_VF[v])) for v in parts])
 
-    def similarity(
+    def prepare(self, frames_VFD: Tensor, keep_VF: Tensor) -> Gallery:
+        """See `Head.prepare`: the vectors."""
+        return (self.embed(frames_VFD, keep_VF),)
+
+    def scores(
         self,
         texts_TD: Tensor,
-        frames_VFD: Tensor,
-        keep_VF: Tensor,
+        gallery: Gallery,
         *,
         text_ids_T: Tensor | None = None,
         block: int = 64,
     ) -> Tensor:
-        """(T, V) cosines; see `Head.similarity`. Texts need no ids here, and no blocks."""
-        videos_VD = self.embed(frames_VFD, keep_VF)
-        with full_precision(frames_VFD):
-            return unit(checked_texts(texts_TD, frames_VFD)) @ videos_VD.T
+        """(T, V) cosines; see `Head.scores`. Texts need no ids here, and no blocks."""
+        (videos_VD,) = gallery
+        with full_precision(videos_VD):
+            return unit(checked_texts(texts_TD, videos_VD)) @ videos_VD.T
 
     def training_terms(
         self,
@@ -142,53 +209,79 @@ class VectorHead(Head):
 
 
 class PairHead(Head):
-    """A head for which a video is another vector for each text."""
+    """A head for which a video is another vector for each text.
+
+    `pair_scores` is the head's formula as it stands, which training needs. A head whose formula
+    can be had with fewer operations at inference says how in `index` and `scorer`.
+    """
 
     query_dependent = True
 
     @abstractmethod
     def pair_scores(self, texts_TD: Tensor, frames_VFD: Tensor, keep_VF: Tensor) -> Tensor:
-        """(T, V) cosines of all pairs at once; inputs are prepared, checked and in fp32."""
+        """(T, V) cosines of all pairs at once; inputs are encoded, checked and in fp32."""
 
-    def prepare(self, frames_VFD: Tensor, keep_VF: Tensor) -> Tensor:
+    def encode(self, frames_VFD: Tensor, keep_VF: Tensor) -> Tensor:
         """(V, F, D) what is done to the frames once, before they meet texts: nothing."""
         return frames_VFD
 
-    def scorer(
-        self, texts_TD: Tensor, ids_T: Tensor | None, first: int
-    ) -> Callable[[Tensor, Tensor], Tensor]:
-        """The function that scores a block of texts against blocks of videos.
+    def index(self, frames_VFD: Tensor, keep_VF: Tensor) -> Gallery:
+        """What `scorer` takes of some videos; frames are encoded, and those skipped are 0."""
+        return frames_VFD, keep_VF
+
+    def scorer(self, texts_TD: Tensor, ids_T: Tensor | None, first: int) -> Callable[..., Tensor]:
+        """The function that scores a block of texts against blocks of a gallery.
 
         Args:
             texts_TD: the block.
             ids_T: their ids, if there are any.
             first: the position of the block's first text among all.
+
+        Returns:
+            From the tensors of `index` to (T, V) cosines.
         """
         return lambda frames_VFD, keep_VF: self.pair_scores(texts_TD, frames_VFD, keep_VF)
 
-    def similarity(
+    @torch.no_grad()
+    def prepare(self, frames_VFD: Tensor, keep_VF: Tensor) -> Gallery:
+        """See `Head.prepare`; without gradients."""
+        with full_precision(frames_VFD):
+            frames_VFD, keep_VF = checked_frames(frames_VFD, keep_VF)
+            whole: list[Tensor] = []
+            for v in blocks(len(frames_VFD), _PREPARED_AT_ONCE):
+                encoded_VFD = self.encode(frames_VFD[v], keep_VF[v])
+                encoded_VFD = encoded_VFD.masked_fill(~kept(keep_VF[v])[..., None], 0)
+                parts = self.index(encoded_VFD, keep_VF[v])
+                whole = whole or [each.new_empty(len(keep_VF), *each.shape[1:]) for each in parts]
+                for each, part in zip(whole, parts, strict=True):
+                    each[v] = part
+            return tuple(whole)
+
+    @torch.no_grad()
+    def scores(
         self,
         texts_TD: Tensor,
-        frames_VFD: Tensor,
-        keep_VF: Tensor,
+        gallery: Gallery,
         *,
         text_ids_T: Tensor | None = None,
         block: int = 64,
     ) -> Tensor:
-        """(T, V) cosines in blocks; see `Head.similarity`. Memory is about block^2 * D numbers."""
-        with full_precision(frames_VFD):
-            frames_VFD, keep_VF = checked_frames(frames_VFD, keep_VF)
-            texts_TD = checked_texts(texts_TD, frames_VFD)
+        """(T, V) cosines in blocks, without gradients; see `Head.scores`.
+
+        Memory beside the gallery is about block^2 * D numbers.
+        """
+        with full_precision(gallery[0]):
+            texts_TD = checked_texts(texts_TD, gallery[0])
             if text_ids_T is not None and text_ids_T.shape != texts_TD.shape[:1]:
                 raise ValueError(f"{tuple(text_ids_T.shape)} text ids for {len(texts_TD)} texts")
-            frames_VFD = self.prepare(frames_VFD, keep_VF)
-            rows = []
+            scores_TV = texts_TD.new_empty(len(texts_TD), len(gallery[0]))
             for r in blocks(len(texts_TD), block):
-                ids = None if text_ids_T is None else text_ids_T[r]
-                score = self.scorer(texts_TD[r], ids, r.start)
-                columns = [score(frames_VFD[c], keep_VF[c]) for c in blocks(len(frames_VFD), block)]
-                rows.append(torch.cat(columns, 1))
-            return torch.cat(rows)
+                score = self.scorer(
+                    texts_TD[r], None if text_ids_T is None else text_ids_T[r], r.start
+                )
+                for c in blocks(len(gallery[0]), block):
+                    scores_TV[r, c] = score(*(each[c] for each in gallery))
+            return scores_TV
 
     def training_terms(
         self,
@@ -203,7 +296,7 @@ class PairHead(Head):
             frames_VFD, keep_VF = checked_frames(frames_VFD, keep_VF)
             texts_TD = checked_texts(texts_TD, frames_VFD)
             return TrainingTerms(
-                self.pair_scores(texts_TD, self.prepare(frames_VFD, keep_VF), keep_VF)
+                self.pair_scores(texts_TD, self.encode(frames_VFD, keep_VF), keep_VF)
             )
 
 
@@ -234,15 +327,15 @@ def checked_frames(frames_VFD: Tensor, keep_VF: Tensor) -> tuple[Tensor, Tensor]
     return frames_VFD.float(), keep_VF.float()
 
 
-def checked_texts(texts_TD: Tensor, frames_VFD: Tensor) -> Tensor:
+def checked_texts(texts_TD: Tensor, frames_XD: Tensor) -> Tensor:
     """The texts in fp32.
 
     Raises:
-        ValueError: They are not as wide as the frames.
+        ValueError: They are not as wide as the frames, or vectors of videos.
     """
-    if texts_TD.ndim != 2 or texts_TD.shape[1] != frames_VFD.shape[2]:
+    if texts_TD.ndim != 2 or texts_TD.shape[1] != frames_XD.shape[-1]:
         raise ValueError(
-            f"texts must be (T, {frames_VFD.shape[2]}) for these frames, "
+            f"texts must be (T, {frames_XD.shape[-1]}) for these frames, "
             f"got {tuple(texts_TD.shape)}"
         )
     return texts_TD.float()
@@ -305,6 +398,21 @@ def masked_softmax(scores: Tensor, keep: Tensor) -> Tensor:
     above = torch.where(is_kept, above, above.clamp(max=_MOST_ABOVE_KEPT))
     weights = keep * above.exp()
     return weights / weights.sum(-1, keepdim=True)
+
+
+def softmax_over_kept(scores_XFT: Tensor, keep_XF: Tensor) -> Tensor:
+    """(..., F, T) `masked_softmax` over the axis of frames; no gradient reaches the mask."""
+    return scores_XFT.masked_fill(~kept(keep_XF)[..., None], -torch.inf).softmax(-2)
+
+
+def squared_lengths(products_VNN: Tensor, weights_VNT: Tensor) -> Tensor:
+    """(V, 1, T) squared length of N rows weighted, from the products of the rows.
+
+    Args:
+        products_VNN: each row of a video with each other one.
+        weights_VNT: the weights that each text gives them.
+    """
+    return ((products_VNN @ weights_VNT) * weights_VNT).sum(1, keepdim=True).clamp_min(0)
 
 
 def masked_mean(frames_VFD: Tensor, keep_VF: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vidsampler.errors import ConfigError
 from vidsampler.heads.base import (
+    Gallery,
     Head,
     TrainingTerms,
     blocks,
@@ -128,24 +129,30 @@ class Emcl(Head):
         """See `SequenceEncoder.start_from`."""
         return self.encoder.start_from(backbone)
 
-    def similarity(
+    def prepare(self, frames_VFD: Tensor, keep_VF: Tensor) -> Gallery:
+        """See `Head.prepare`: frames that know of each other.
+
+        It must be the whole gallery that scores are wanted of, in the order of its ids.
+        """
+        with full_precision(frames_VFD):
+            frames_VFD, keep_VF = checked_frames(frames_VFD, keep_VF)
+            return self.encoder.whole_gallery(frames_VFD, keep_VF), keep_VF
+
+    def scores(
         self,
         texts_TD: Tensor,
-        frames_VFD: Tensor,
-        keep_VF: Tensor,
+        gallery: Gallery,
         *,
         text_ids_T: Tensor | None = None,
         block: int = 64,
     ) -> Tensor:
         """(T, V) cosines after one EM for each text, over its V pooled rows and itself.
 
-        `frames_VFD` must be the whole gallery, in the order of its ids. Memory is about
-        block * V * D numbers, so that `block` counts texts here. See `Head.similarity`.
+        Memory is about block * V * D numbers, so that `block` counts texts here. See `Head.scores`.
         """
+        frames_VFD, keep_VF = gallery
         with full_precision(frames_VFD):
-            frames_VFD, keep_VF = checked_frames(frames_VFD, keep_VF)
             texts_TD = checked_texts(texts_TD, frames_VFD)
-            frames_VFD = self.encoder.whole_gallery(frames_VFD, keep_VF)
             scores = []
             for r in blocks(len(texts_TD), block):
                 pooled_TVD = self._pool(texts_TD[r], frames_VFD, keep_VF)

@@ -59,7 +59,7 @@ class EmclFeatures(PairHead):
         """See `SequenceEncoder.start_from`."""
         return self.encoder.start_from(backbone)
 
-    def prepare(self, frames_VFD: Tensor, keep_VF: Tensor) -> Tensor:
+    def encode(self, frames_VFD: Tensor, keep_VF: Tensor) -> Tensor:
         """(V, F, D) frames that know of each other."""
         return self.encoder.whole_gallery(frames_VFD, keep_VF)
 
@@ -81,7 +81,7 @@ class EmclFeatures(PairHead):
         with full_precision(frames_VFD):
             frames_VFD, keep_VF = checked_frames(frames_VFD, keep_VF)
             texts_TD = checked_texts(texts_TD, frames_VFD)
-            frames_VFD = self.prepare(frames_VFD, keep_VF)
+            frames_VFD = self.encode(frames_VFD, keep_VF)
             pooled_TVD = pool_for_texts(texts_TD, frames_VFD, keep_VF, self.config.temperature)
             if self.training:
                 self._move_bases(torch.cat([pooled_TVD.flatten(0, 1), texts_TD]), reduce)

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from vidsampler.errors import ConfigError, UsageError
 from vidsampler.heads.base import (
+    Gallery,
     PairHead,
     TrainingTerms,
+    blocks,
     checked_frames,
     checked_texts,
     cosine_to_pooled,
@@ -28,6 +30,9 @@ from vidsampler.heads.base import (
 )
 from vidsampler.heads.noise import normal_noise, uniform_noise
 from vidsampler.heads.xpool import PoolingConfig, TextPooling
+
+_CACHED_PAIRS = 2048
+"""Pairs of a text and a video that are scored at once."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +123,45 @@ class TMass(PairHead):
 
     # ---------------------------------------------------------------- inference
 
-    def scorer(
-        self, texts_TD: Tensor, ids_T: Tensor | None, first: int
-    ) -> Callable[[Tensor, Tensor], Tensor]:
-        """See `PairHead.scorer`; the points of the block's texts are drawn here, once."""
+    def index(self, frames_VFD: Tensor, keep_VF: Tensor) -> Gallery:
+        """See `PairHead.index`: frames of length 1, and what pooling needs."""
+        return unit(frames_VFD), *self.pool_frames.index(frames_VFD, keep_VF)
+
+    def scorer(self, texts_TD: Tensor, ids_T: Tensor | None, first: int) -> Callable[..., Tensor]:
+        """See `PairHead.scorer`; the points of the block's texts are drawn here, once.
+
+        With p of length 1 and t_s = t + eps R: t_s.p = t.p + eps.(R p) and |t_s|^2 = |t|^2 +
+        R.(2 eps t) + R^2.eps^2 (products of D channels), so that no (T, V, M, D) tensor is made.
+        """
         ids = range(first, first + len(texts_TD)) if ids_T is None else ids_T.tolist()
-        noise_TMD = self.points(ids, texts_TD)
-        return lambda frames_VFD, keep_VF: self.best_of(texts_TD, frames_VFD, keep_VF, noise_TMD)
+        eps_TDM = self.points(ids, texts_TD).mT.contiguous()
+        mixed_TDM, squared_TDM = 2 * eps_TDM * texts_TD[..., None], eps_TDM.square()
+        lengths_T11 = texts_TD.square().sum(-1)[:, None, None]
+        query_TD, units_DT = self.pool_frames.query(texts_TD), unit(texts_TD).T
+
+        def score(
+            frames_VFD: Tensor,
+            keys_VFD: Tensor,
+            keep_VF: Tensor,
+            rows_VRD: Tensor,
+            *products: Tensor,
+        ) -> Tensor:
+            cosines_VTF = (frames_VFD @ units_DT).mT
+            radius_VTD = self.radius(cosines_VTF, keep_VF[:, None].expand_as(cosines_VTF))
+            weights_VRT = self.pool_frames.directions(query_TD, keys_VFD, keep_VF, *products)
+            radius_TVD = radius_VTD.transpose(0, 1)
+            pooled_TVD = (weights_VRT.mT @ rows_VRD).transpose(0, 1)
+            dots_TVM = pooled_TVD @ texts_TD[..., None] + (radius_TVD * pooled_TVD) @ eps_TDM
+            squares_TVM = radius_TVD @ mixed_TDM + radius_TVD.square() @ squared_TDM + lengths_T11
+            best_TV: Tensor = (dots_TVM / squares_TVM.clamp_min(1e-24).sqrt()).amax(-1)
+            return best_TV
+
+        def score_parts(*gallery: Tensor) -> Tensor:
+            # Radius and pooled video of a part are to stay in the processor's cache.
+            parts = blocks(len(gallery[0]), max(1, _CACHED_PAIRS // max(1, len(texts_TD))))
+            return torch.cat([score(*(each[v] for each in gallery)) for v in parts], 1)
+
+        return score_parts
 
     def points(self, ids: range | list[int], like: Tensor) -> Tensor:
         """(T, M, D) the noise of some texts, which depends on the seed and their ids alone."""
@@ -136,29 +173,16 @@ class TMass(PairHead):
             noise = noise * self.config.std
         return noise.reshape(shape).to(like.device)
 
-    def best_of(
-        self, texts_TD: Tensor, frames_VFD: Tensor, keep_VF: Tensor, noise_TMD: Tensor
-    ) -> Tensor:
-        """(T, V) max over m of cos(t + eps_m R(t, v), pool(v | t)), all as matrix products.
-
-        With t_s = t + eps R: t_s.p = t.p + eps.(R p) and |t_s|^2 = |t|^2 + 2 eps.(R t) +
-        eps^2.R^2 (products of D channels), so that no (T, V, M, D) tensor is ever made.
-        """
+    def pair_scores(self, texts_TD: Tensor, frames_VFD: Tensor, keep_VF: Tensor) -> Tensor:
+        """(T, V) max over m of cos(t + eps_m R(t, v), pool(v | t)), with the ids 0 ... T-1."""
+        noise_TMD = self.points(range(len(texts_TD)), texts_TD)
         pooled_TVD = self.pool_frames(texts_TD, frames_VFD, keep_VF)
         radius_TVD = self._radius_of_pairs(texts_TD, frames_VFD, keep_VF)
-        eps_TDM = noise_TMD.mT
-        dots_TVM = torch.einsum("td,tvd->tv", texts_TD, pooled_TVD)[..., None]
-        dots_TVM = dots_TVM + (radius_TVD * pooled_TVD) @ eps_TDM
-        squares_TVM = texts_TD.square().sum(-1)[:, None, None]
-        squares_TVM = squares_TVM + 2 * (radius_TVD * texts_TD[:, None]) @ eps_TDM
-        squares_TVM = squares_TVM + radius_TVD.square() @ eps_TDM.square()
-        lengths_TVM = squares_TVM.clamp_min(1e-24).sqrt() * _lengths(pooled_TVD)
-        best_TV: Tensor = (dots_TVM / lengths_TVM.clamp_min(1e-12)).amax(-1)
+        points_TVMD = texts_TD[:, None, None] + noise_TMD[:, None] * radius_TVD[:, :, None]
+        best_TV: Tensor = torch.einsum("tvmd,tvd->tvm", unit(points_TVMD), unit(pooled_TVD)).amax(
+            -1
+        )
         return best_TV
-
-    def pair_scores(self, texts_TD: Tensor, frames_VFD: Tensor, keep_VF: Tensor) -> Tensor:
-        """(T, V) scores of all pairs at once, with the ids 0 ... T-1."""
-        return self.scorer(texts_TD, None, 0)(frames_VFD, keep_VF)
 
     def _radius_of_pairs(self, texts_TD: Tensor, frames_VFD: Tensor, keep_VF: Tensor) -> Tensor:
         cosines_TVF = torch.einsum("td,vfd->tvf", unit(texts_TD), unit(frames_VFD))
@@ -209,8 +233,3 @@ class TMass(PairHead):
         if self.config.noise == "uniform":
             return torch.rand_like(like_TD)
         return torch.randn_like(like_TD) * self.config.std
-
-
-def _lengths(vectors: Tensor) -> Tensor:
-    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return lengths

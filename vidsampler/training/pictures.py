@@ -6,7 +6,7 @@ import io
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import av.error
@@ -18,10 +18,11 @@ from PIL import Image
 from torch.nn import functional
 
 from vidsampler.errors import InputError
-from vidsampler.shards import Sample
-from vidsampler.training.augment import Region
+from vidsampler.shards import Reader, Sample
+from vidsampler.training.augment import Region, central_square
 from vidsampler.video.container import check_pixels
 from vidsampler.video.decode import FrameConverter
+from vidsampler.video.positions import uniform_positions
 
 RGB = npt.NDArray[np.uint8]
 IntArray = npt.NDArray[np.int64]
@@ -100,6 +101,33 @@ class FrameDecoder:
         if scratch is None or scratch.size < size:
             scratch = self._local.scratch = np.empty(size, np.uint8)
         return scratch
+
+
+def candidates_of(
+    reader: Reader, frames: int, size: int, positions: Literal["middle", "start"] = "middle"
+) -> Callable[[int], RGB]:
+    """A getter of the candidates of single videos, as a loader gives them to a retriever.
+
+    Args:
+        reader: Of the shards of a split.
+        frames: N, at most so many of each video.
+        size: S, height and width.
+        positions: See `LoaderConfig`.
+
+    Returns:
+        From a video's number to its (n, S, S, 3) frames.
+    """
+    decoder = FrameDecoder()
+
+    def choose(there: int) -> IntArray:
+        return uniform_positions(there, min(there, frames), positions)
+
+    def get(video: int) -> RGB:
+        out_NHWC = np.empty((frames, size, size, 3), np.uint8)
+        chosen = decoder.decode(reader[video], choose, central_square, out_NHWC)
+        return out_NHWC[: len(chosen)]
+
+    return get
 
 
 def put_region(rgb: RGB, region: Region, out_HWC: RGB) -> None:

@@ -134,7 +134,16 @@ def train_config(
     if dataset is None:
         raise UsageError("no dataset is named", hint="such as --dataset shapes")
     names = Layer("{key}", {"method": method, "dataset": {"name": dataset}})
-    return resolve_tree(TrainConfig, [method_layer(method, dataset, changes), *layers, names])
+    config = resolve_tree(TrainConfig, [method_layer(method, dataset, changes), *layers, names])
+    if run is not None and config.sampler_from is None:
+        source = published_run(run).sampler_from
+        if source is not None:
+            raise UsageError(
+                f"the run {run} takes the sampler that the run {source} has trained",
+                hint=f"train that one first, then add --sampler-from ITS_FOLDER; or let --run "
+                f"'{run.partition('/')[0]}/*' train both",
+            )
+    return config
 
 
 def _check_method(layer: Layer, method: str | None) -> None:

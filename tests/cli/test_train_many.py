@@ -1,0 +1,148 @@
+"""`vidsampler train --run 'mmsampler/*'`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.running import here
+from tests.training.tiny_run import tiny, write_shards
+from vidsampler import plainyaml
+from vidsampler.cli import train_many
+from vidsampler.training.run_folder import BEST, CONFIG, LAST, RESULT
+
+Capture = pytest.CaptureFixture[str]
+
+
+class Started:
+    """Stands for the processes: notes their words and leaves what a run would."""
+
+    def __init__(self) -> None:
+        self.words: list[list[str]] = []
+        self.fails: dict[str, int] = {}
+
+    def __call__(self, words: Sequence[str]) -> tuple[int, dict[str, Any]]:
+        self.words.append(list(words))
+        name, folder = words[words.index("--run") + 1], Path(words[words.index("--output") + 1])
+        if name in self.fails:
+            return self.fails[name], {"error": {"message": "no room", "hint": None}}
+        (folder / LAST).mkdir(parents=True)
+        (folder / BEST).mkdir()
+        (folder / CONFIG).write_text("training: {epochs: 2}\n")
+        (folder / "log.jsonl").write_text('{"step": 3, "epoch": 2.0, "loss": 1.0}\n')
+        best = {"t2v": {"R@1": 12.5}, "selected_on": "val"}
+        (folder / BEST / RESULT).write_text(json.dumps(best))
+        return 0, {}
+
+    @property
+    def runs(self) -> list[str]:
+        return [words[words.index("--run") + 1] for words in self.words]
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Started:
+    monkeypatch.chdir(tmp_path)
+    found = Started()
+    monkeypatch.setattr(train_many, "start", found)
+    return found
+
+
+def test_each_run_has_its_folder_and_the_shards_of_its_dataset(
+    capsys: Capture, started: Started, tmp_path: Path
+) -> None:
+    for dataset in ("msrvtt", "lsmdc", "didemo"):
+        (tmp_path / "shards" / dataset).mkdir(parents=True)
+    words = ("train", "--run", "tmass/*", "--shards", "shards", "--epochs", "2")
+    ran = here(capsys, *words, "--set", "seed=3", "--freeze-backbone", "--dry-run")
+    assert ran.code == 0, ran.err
+    assert started.words == []
+    lines = [line.split() for line in ran.out.splitlines()]
+    assert lines[1] == ["tmass/msrvtt", "nothing", "yet", "50.2", "runs/tmass/msrvtt"]
+    ran = here(capsys, *words, "--set", "seed=3", "--freeze-backbone")
+    assert ran.code == 0, ran.err
+    assert started.runs == ["tmass/msrvtt", "tmass/lsmdc", "tmass/didemo"]
+    first = " ".join(started.words[0])
+    assert "--output runs/tmass/msrvtt --resume auto --shards shards/msrvtt" in first
+    assert "--epochs 2" in first
+    assert "--set seed=3" in first
+    assert "--freeze-backbone" in first
+    assert first.endswith("--json")
+    lines = [line.split() for line in ran.out.splitlines()]
+    assert lines[1] == ["tmass/msrvtt", "trained", "12.5", "val", "50.2", "runs/tmass/msrvtt"]
+    # Again: nothing is missing.
+    found = here(capsys, *words, "--json").json["runs"]
+    assert len(started.words) == 3
+    assert [each["state"] for each in found] == ["trained"] * 3
+    assert [each["error"] for each in found] == [None] * 3
+
+
+def test_a_failure_does_not_keep_the_others_from_theirs(
+    capsys: Capture, started: Started, tmp_path: Path
+) -> None:
+    started.fails = {"tmass/msrvtt": 1}
+    ran = here(capsys, "train", "--run", "tmass/*", "--output", "all", "--json")
+    assert ran.code == 3
+    assert started.runs == ["tmass/msrvtt", "tmass/lsmdc", "tmass/didemo"]
+    assert [each["state"] for each in ran.json["runs"]] == ["nothing yet", "trained", "trained"]
+    assert ran.json["runs"][0]["error"]["message"] == "no room"
+    assert "1 of 3 runs failed: tmass/msrvtt" in ran.err
+    # Ctrl-C ends the row.
+    started.fails = {"tmass/msrvtt": 130}
+    ran = here(capsys, "train", "--run", "tmass/*", "--output", "other")
+    assert ran.code == 130
+    assert started.runs[3:] == ["tmass/msrvtt"]
+
+
+def test_samplers_of_other_runs(capsys: Capture, started: Started, tmp_path: Path) -> None:
+    assert here(capsys, "train", "--run", "mmsampler/transfer-*-lstm").code == 0
+    source = "mmsampler/transfer-activitynet-lstm"
+    assert started.runs[0] == source
+    assert "--sampler-from" not in started.words[0]
+    for own in started.words[1:]:
+        assert own[own.index("--sampler-from") + 1] == f"runs/{source}"
+    # The source is there by now, so that it may be left out; elsewhere it is not.
+    words = ("train", "--run", "mmsampler/transfer-did*-lstm")
+    assert here(capsys, *words, "--dry-run").code == 0
+    ran = here(capsys, *words, "--dry-run", "--output", "other")
+    assert ran.code == 2
+    assert f"takes the sampler of {source}" in ran.err
+    assert f"--run {source} --output other/{source}" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--run", "mmsample/*"], "no published run fits 'mmsample/*'"),
+        (["--run", "tmass/*", "--shards", "here"], "here/didemo: no such folder"),
+        (["--run", "tmass/*", "--resume", "runs/a"], "--resume RUN is for a single run"),
+    ],
+)
+def test_mistakes(
+    capsys: Capture, started: Started, tmp_path: Path, words: list[str], message: str
+) -> None:
+    (tmp_path / "here").mkdir()
+    ran = here(capsys, "train", *words)
+    assert (ran.code, ran.out, started.words) == (2, "", [])
+    assert message in ran.err
+
+
+@pytest.mark.slow
+def test_a_real_run(capsys: Capture, tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards", train=6, val=4)
+    config = tiny(tmp_path, "clip4clip").to_plain()
+    kept = {name: config[name] for name in ("backbone", "frames", "training", "run")}
+    (tmp_path / "config.yaml").write_text(plainyaml.dump(kept))
+    ran = here(
+        capsys, "train", "--run", "xpool/msvd*", "--shards", str(tmp_path / "shards"),
+        "--config", str(tmp_path / "config.yaml"), "--output", str(tmp_path / "runs"),
+        "--epochs", "1", "--json",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    (found,) = ran.json["runs"]
+    assert (found["run"], found["state"], found["error"]) == ("xpool/msvd", "trained", None)
+    assert 0 <= found["best"]["t2v"]["R@1"] <= 100
+    assert found["folder"] == str(tmp_path / "runs" / "xpool" / "msvd")
