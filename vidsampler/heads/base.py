@@ -19,6 +19,9 @@ from torch.nn import functional
 # their gradient, and garbage in padding must not become infinity times zero.
 _MOST_ABOVE_KEPT = 30.0
 
+_GALLERY = 256
+"""Videos that become vectors at once."""
+
 
 class TrainingTerms(NamedTuple):
     """What a head gives to the losses.
@@ -52,7 +55,6 @@ class Head(nn.Module):
     query_dependent: ClassVar[bool]
     transductive: ClassVar[bool] = False
 
-    @abstractmethod
     def similarity(
         self,
         texts_TD: Tensor,
@@ -75,6 +77,26 @@ class Head(nn.Module):
 
         Raises:
             ValueError: Shapes do not fit, or a video has no kept frame.
+        """
+        rows = self.rows(texts_TD, frames_VFD, keep_VF, text_ids_T=text_ids_T, block=block)
+        return torch.cat(list(rows))
+
+    @abstractmethod
+    def rows(
+        self,
+        texts_TD: Tensor,
+        frames_VFD: Tensor,
+        keep_VF: Tensor,
+        *,
+        text_ids_T: Tensor | None = None,
+        block: int = 64,
+    ) -> Iterator[Tensor]:
+        """The rows of `similarity`, `block` texts at a time, so that the whole need not be held.
+
+        What is done to the gallery is done once. Arguments and errors are those of `similarity`.
+
+        Yields:
+            (block, V) consecutive rows; the last block may have fewer.
         """
 
     @abstractmethod
@@ -126,8 +148,28 @@ class VectorHead(Head):
     ) -> Tensor:
         """(T, V) cosines; see `Head.similarity`. Texts need no ids here, and no blocks."""
         videos_VD = self.embed(frames_VFD, keep_VF)
-        with full_precision(frames_VFD):
-            return unit(checked_texts(texts_TD, frames_VFD)) @ videos_VD.T
+        return self._cosines(texts_TD, videos_VD)
+
+    def rows(
+        self,
+        texts_TD: Tensor,
+        frames_VFD: Tensor,
+        keep_VF: Tensor,
+        *,
+        text_ids_T: Tensor | None = None,
+        block: int = 64,
+    ) -> Iterator[Tensor]:
+        """See `Head.rows`; videos become vectors some at a time."""
+        frames_VFD, keep_VF = checked_frames(frames_VFD, keep_VF)
+        texts_TD = checked_texts(texts_TD, frames_VFD)
+        gallery = blocks(len(frames_VFD), _GALLERY)
+        videos_VD = torch.cat([self.embed(frames_VFD[v], keep_VF[v]) for v in gallery])
+        for r in blocks(len(texts_TD), block):
+            yield self._cosines(texts_TD[r], videos_VD)
+
+    def _cosines(self, texts_TD: Tensor, videos_VD: Tensor) -> Tensor:
+        with full_precision(videos_VD):
+            return unit(checked_texts(texts_TD, videos_VD)) @ videos_VD.T
 
     def training_terms(
         self,
@@ -166,7 +208,7 @@ class PairHead(Head):
         """
         return lambda frames_VFD, keep_VF: self.pair_scores(texts_TD, frames_VFD, keep_VF)
 
-    def similarity(
+    def rows(
         self,
         texts_TD: Tensor,
         frames_VFD: Tensor,
@@ -174,19 +216,20 @@ class PairHead(Head):
         *,
         text_ids_T: Tensor | None = None,
         block: int = 64,
-    ) -> Tensor:
-        """(T, V) cosines in blocks; see `Head.similarity`. Memory is about block^2 * D numbers."""
+    ) -> Iterator[Tensor]:
+        """See `Head.rows`. Memory is about block^2 * D numbers."""
         with full_precision(frames_VFD):
             frames_VFD, keep_VF = checked_frames(frames_VFD, keep_VF)
             texts_TD = checked_texts(texts_TD, frames_VFD)
             frames_VFD = self.prepare(frames_VFD, keep_VF)
-            rows = []
-            for r in blocks(len(texts_TD), block):
-                ids = None if text_ids_T is None else text_ids_T[r]
+        for r in blocks(len(texts_TD), block):
+            ids = None if text_ids_T is None else text_ids_T[r]
+            # Not round the loop: whoever takes the rows has a precision of their own.
+            with full_precision(frames_VFD):
                 score = self.scorer(texts_TD[r], ids, r.start)
                 columns = [score(frames_VFD[c], keep_VF[c]) for c in blocks(len(frames_VFD), block)]
-                rows.append(torch.cat(columns, 1))
-            return torch.cat(rows)
+                row = torch.cat(columns, 1)
+            yield row
 
     def training_terms(
         self,
@@ -232,16 +275,15 @@ def checked_frames(frames_VFD: Tensor, keep_VF: Tensor) -> tuple[Tensor, Tensor]
     return frames_VFD.float(), keep_VF.float()
 
 
-def checked_texts(texts_TD: Tensor, frames_VFD: Tensor) -> Tensor:
-    """The texts in fp32.
+def checked_texts(texts_TD: Tensor, videos: Tensor) -> Tensor:
+    """The texts in fp32; `videos` (..., D) are their frames or vectors.
 
     Raises:
         ValueError: They are not as wide as the frames.
     """
-    if texts_TD.ndim != 2 or texts_TD.shape[1] != frames_VFD.shape[2]:
+    if texts_TD.ndim != 2 or texts_TD.shape[1] != videos.shape[-1]:
         raise ValueError(
-            f"texts must be (T, {frames_VFD.shape[2]}) for these frames, "
-            f"got {tuple(texts_TD.shape)}"
+            f"texts must be (T, {videos.shape[-1]}) for these frames, got {tuple(texts_TD.shape)}"
         )
     return texts_TD.float()
 

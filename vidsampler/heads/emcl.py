@@ -6,6 +6,7 @@ is transductive, and says so. It never depends on other texts, nor on blocks.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -128,7 +129,7 @@ class Emcl(Head):
         """See `SequenceEncoder.start_from`."""
         return self.encoder.start_from(backbone)
 
-    def similarity(
+    def rows(
         self,
         texts_TD: Tensor,
         frames_VFD: Tensor,
@@ -136,23 +137,23 @@ class Emcl(Head):
         *,
         text_ids_T: Tensor | None = None,
         block: int = 64,
-    ) -> Tensor:
-        """(T, V) cosines after one EM for each text, over its V pooled rows and itself.
+    ) -> Iterator[Tensor]:
+        """The cosines after one EM for each text, over its V pooled rows and itself.
 
         `frames_VFD` must be the whole gallery, in the order of its ids. Memory is about
-        block * V * D numbers, so that `block` counts texts here. See `Head.similarity`.
+        block * V * D numbers, so that `block` counts texts here. See `Head.rows`.
         """
         with full_precision(frames_VFD):
             frames_VFD, keep_VF = checked_frames(frames_VFD, keep_VF)
             texts_TD = checked_texts(texts_TD, frames_VFD)
             frames_VFD = self.encoder.whole_gallery(frames_VFD, keep_VF)
-            scores = []
-            for r in blocks(len(texts_TD), block):
+        for r in blocks(len(texts_TD), block):
+            with full_precision(frames_VFD):
                 pooled_TVD = self._pool(texts_TD[r], frames_VFD, keep_VF)
                 rows_TRD = torch.cat([pooled_TVD, texts_TD[r, None]], 1)
                 rows_TRD, _ = self._refine(rows_TRD, here)
-                scores.append(cosine_to_pooled(rows_TRD[:, -1], rows_TRD[:, :-1]))
-            return torch.cat(scores)
+                scores_TV = cosine_to_pooled(rows_TRD[:, -1], rows_TRD[:, :-1])
+            yield scores_TV
 
     def training_terms(
         self,
