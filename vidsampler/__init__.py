@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vidsampler.evaluate import evaluate as evaluate
     from vidsampler.extract import extract as extract
     from vidsampler.retriever import Retriever as Retriever
     from vidsampler.select import Selection as Selection
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
     from vidsampler.shard import shard as shard
 
 __version__ = "0.1.0"
-__all__ = ["Retriever", "Selection", "__version__", "extract", "select", "shard"]
+__all__ = ["Retriever", "Selection", "__version__", "evaluate", "extract", "select", "shard"]
 
 _HOME = {
     "Retriever": "vidsampler.retriever",
     "Selection": "vidsampler.select",
+    "evaluate": "vidsampler.evaluate",
     "extract": "vidsampler.extract",
     "select": "vidsampler.select",
     "shard": "vidsampler.shard",
