@@ -100,7 +100,7 @@ def test_the_second_time_nothing_is_embedded(
 
 def test_batches_and_blocks_change_nothing(folder: Path) -> None:
     first = evaluated(folder / "tmass")
-    assert evaluated(folder / "tmass", batch_size=2, block=3, cache=False).ranks == first.ranks
+    assert evaluated(folder / "tmass", batch_size=5, block=3, cache=False).ranks == first.ranks
 
 
 def test_another_sampler_before_the_same_weights(folder: Path) -> None:
@@ -219,6 +219,7 @@ def test_scores_that_are_no_numbers(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_zero_shot_on_real_clips(test_data: Path, tmp_path: Path) -> None:
     pytest.importorskip("transformers")
+    weights = test_data / "weights" / "lite2_minilm"
     captions: dict[str, str] = {}
     with (test_data / "clips" / "captions.csv").open() as file:
         for row in csv.DictReader(file):
@@ -235,9 +236,10 @@ def test_zero_shot_on_real_clips(test_data: Path, tmp_path: Path) -> None:
         videos=test_data / "clips",
         annotations=tmp_path,
         frames=8,
-        settings={"backbone": {"name": str(test_data / "weights" / "lite2_minilm")}},
+        settings={"backbone": {"name": str(weights), "precision": "bf16"}},
+        cache=False,
     )
-    assert (result.queries, result.videos) == (141, 141)
+    assert (result.queries, result.videos, result.missing) == (141, 141, [])
     # Measured by an independent script: 24.1, 51.8, 70.2.
     measured = [result.t2v[name] for name in ("R@1", "R@5", "R@10")]
     assert measured == pytest.approx([24.1, 51.8, 70.2], abs=2)

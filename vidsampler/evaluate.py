@@ -31,7 +31,7 @@ class Options:
         v2t: See `evaluation.ranks`.
         device: `cpu` or `cuda`; None: cuda where there is one.
         workers: Decoding threads of each process; None: as many as there are processors.
-        batch_size: Videos that are embedded at once.
+        batch_size: Videos that are embedded at once; None: few on a CPU, more on a GPU.
         block: Texts, and videos of query-dependent heads, that are compared at once.
         cache: Keep embedded videos and captions for the next time.
     """
@@ -40,7 +40,7 @@ class Options:
     v2t: V2T = "best"
     device: str | None = None
     workers: int | None = None
-    batch_size: int = 16
+    batch_size: int | None = None
     block: int = 64
     cache: bool = True
 
@@ -145,6 +145,7 @@ def run_evaluation(
         UsageError, ConfigError, InputError, VidsamplerError: As `evaluate`.
     """
     from vidsampler.evaluation.data import open_split
+    from vidsampler.evaluation.embedding import videos_at_once
     from vidsampler.evaluation.feature_cache import FOLDER, FeatureCache
     from vidsampler.evaluation.similarity import Texts, rank_texts_and_videos
     from vidsampler.flops import flops
@@ -157,7 +158,7 @@ def run_evaluation(
         split = open_split(
             plan,
             retriever,
-            batch_size=options.batch_size,
+            batch_size=options.batch_size or videos_at_once(world.device),
             workers=options.workers,
             progress=watch.rendered,
         )

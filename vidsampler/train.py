@@ -281,20 +281,21 @@ def _training(
 
 def evaluation_loader(folder: Path, retriever: Retriever, config: TrainConfig) -> Loader:
     """All videos of a split in its order."""
-    from vidsampler.evaluation.embedding import VIDEOS
+    from vidsampler.evaluation.embedding import videos_at_once
     from vidsampler.training.loader import Loader, LoaderConfig
 
+    device = retriever.backbone.logit_scale.device
     loader = Loader(
         folder,
         LoaderConfig(
             frames=config.frames,
             size=frame_size(retriever),
             captions="none",
-            batch_size=min(VIDEOS, config.training.batch_size),
+            batch_size=min(videos_at_once(device), config.training.batch_size),
             shuffle=False,
             drop_last=False,
             workers=config.run.workers,
-            pin_memory=retriever.backbone.logit_scale.device.type == "cuda",
+            pin_memory=device.type == "cuda",
         ),
     )
     loader.split.need_captions()

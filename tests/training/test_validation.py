@@ -14,6 +14,7 @@ from vidsampler.datasets.shapes import ShapesVideo, Slot
 from vidsampler.evaluation.ranks import rank_matrix
 from vidsampler.retriever import Retriever
 from vidsampler.train import evaluation_loader, informative_share
+from vidsampler.training.loader import Loader, LoaderConfig
 from vidsampler.training.validation import Measured, measure
 from vidsampler.training.world import World
 
@@ -29,9 +30,10 @@ def test_a_split_is_measured_as_one_batch_would_be(tmp_path: Path) -> None:
     assert (found.queries, found.videos, found.kept, found.candidates) == (7, 7, 2.0, 4.0)
     assert found.chance == pytest.approx(100 / 7)
     assert list(found.kept_times) == loader.split.keys
-    whole = evaluation_loader(
-        tmp_path / "shards" / "val", retriever, tiny(tmp_path, training={"batch_size": 7})
+    settings = LoaderConfig(
+        4, size=32, captions="none", batch_size=7, shuffle=False, drop_last=False, workers=0
     )
+    whole = Loader(tmp_path / "shards" / "val", settings)
     (batch,) = whole
     videos = retriever.embed_videos(batch.frames_BNCHW, batch.valid_BN)
     texts = retriever.embed_texts(retriever.backbone.tokenize(whole.split.texts).ids_TL)

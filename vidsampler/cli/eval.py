@@ -151,7 +151,9 @@ def command(
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", metavar="B", help="Videos at once [default: 16].", min=1),
+        typer.Option(
+            "--batch-size", metavar="B", help="Videos at once [default: automatic].", min=1
+        ),
     ] = None,
     workers: Annotated[
         int | None,

@@ -68,7 +68,7 @@ def run(out: Output, words: Words, rerank: str, v2t: str) -> Result | None:
         v2t="grouped" if v2t == "grouped" else "best",
         device=words.device,
         workers=words.workers,
-        batch_size=Options.batch_size if words.batch_size is None else words.batch_size,
+        batch_size=words.batch_size,
         cache=not words.no_cache,
     )
     if words.dry_run:
