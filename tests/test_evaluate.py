@@ -13,6 +13,7 @@ import torch
 
 import vidsampler
 from tests.evaluated import VIDEOS, write_run, write_videos
+from vidsampler import plainyaml
 from vidsampler.errors import ConfigError, InputError, UsageError
 from vidsampler.evaluation.ranks import rank_matrix
 from vidsampler.evaluation.rerank import Rerank, rank_reranked
@@ -158,6 +159,18 @@ def test_a_folder_of_videos(folder: Path, tmp_path: Path) -> None:
     (videos / "captions.csv").rename(tmp_path / "words" / "captions.csv")
     again = evaluated(folder / "adaclip", videos=videos, annotations=tmp_path / "words")
     assert again.ranks == result.ranks
+
+
+def test_shapes_needs_no_path(tmp_path: Path, cache: Path) -> None:
+    run = write_run(tmp_path, "clip4clip")
+    plain: Any = plainyaml.load((run / "config.yaml").read_text())
+    render = plain["dataset"]["render"] | {"train": 2, "val": 2, "test": 5}
+    plain["dataset"] = {"name": "shapes", "shards": None, "render": render}
+    (run / "config.yaml").write_text(plainyaml.dump(plain))
+    # The run says what its videos are like.
+    result = vidsampler.evaluate(run, device="cpu", workers=0)
+    assert (result.dataset, result.videos, result.queries) == ("shapes", 5, 5)
+    assert (cache / "shapes").is_dir()
 
 
 def test_zero_shot(folder: Path, tmp_path: Path) -> None:
