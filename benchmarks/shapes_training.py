@@ -123,7 +123,7 @@ def looked_at(run: Path, seed: int | None = None) -> dict[str, Any]:
             frames=config.frames,
             size=frame_size(retriever),
         )
-        loader = evaluation_loader(split_folder(shards, "test"), retriever, config, world)
+        loader = evaluation_loader(split_folder(shards, "test"), retriever, config)
         change = None if seed is None else partial(shuffle_candidates, seed=seed)
         found = measure(retriever, loader, world, change)
     truth = {each.video: each for each in read(cached_folder(config.dataset.render), "test")}

@@ -99,18 +99,34 @@ _vidsampler() {
             else :; fi ;;
         eval)
             case "$before" in
+                --dataset) COMPREPLY=($(compgen -W $'activitynet\ncaptions\ncharades\ndidemo\nfolder\nlsmdc\nmsrvtt\nmsrvtt-full\nmsvd\nshapes\nvatex' -- "$word")); return ;;
+                --split) return ;;
+                --shards) COMPREPLY+=($(compgen -d -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --videos) COMPREPLY+=($(compgen -d -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --annotations) COMPREPLY+=($(compgen -d -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --which) return ;;
+                --sampler) COMPREPLY=($(compgen -W $'coverage\ngate\nkeyframe\nrandom\nscene\ntopk\nuniform' -- "$word")); return ;;
+                -k|--top-k) return ;;
+                --frames) return ;;
+                --backbone) return ;;
+                --pretrained) return ;;
+                --head) COMPREPLY=($(compgen -W $'emcl\nemcl-features\nmean\nmlp\nqscore\nseq\nseqlstm\ntmass\ntransformer\nxpool' -- "$word")); return ;;
                 --similarity) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
                 --owners) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
                 --rerank) COMPREPLY=($(compgen -W $'none\ndsl\ninverted-softmax\nqb-norm' -- "$word")); return ;;
                 --bank) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
                 --video-bank) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
                 --v2t) COMPREPLY=($(compgen -W $'best\ngrouped' -- "$word")); return ;;
-                --dataset) COMPREPLY=($(compgen -W $'activitynet\ncaptions\ncharades\ndidemo\nfolder\nlsmdc\nmsrvtt\nmsrvtt-full\nmsvd\nshapes\nvatex' -- "$word")); return ;;
                 --output) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
                 --table) COMPREPLY=($(compgen -W $'text\nmd\ncsv' -- "$word")); return ;;
                 --published) COMPREPLY=($(compgen -W $'none\nmain\nall' -- "$word")); return ;;
+                --batch-size) return ;;
+                --workers) return ;;
+                --device) return ;;
+                --nproc) return ;;
+                --set) return ;;
             esac
-            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--similarity\n--owners\n--rerank\n--bank\n--video-bank\n--v2t\n--dataset\n--output\n--compare\n--table\n--published\n--json\n--debug\n-h\n--help' -- "$word"))
+            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--dataset\n--split\n--shards\n--videos\n--annotations\n--which\n--sampler\n-k\n--top-k\n--frames\n--backbone\n--pretrained\n--head\n--similarity\n--owners\n--rerank\n--bank\n--video-bank\n--v2t\n--output\n--compare\n--table\n--published\n--batch-size\n--workers\n--device\n--nproc\n--no-cache\n--set\n--dry-run\n--json\n--debug\n-h\n--help' -- "$word"))
             else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
         flops)
             case "$before" in

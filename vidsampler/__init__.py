@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vidsampler.evaluate import evaluate as evaluate
     from vidsampler.extract import extract as extract
     from vidsampler.retriever import Retriever as Retriever
     from vidsampler.select import Selection as Selection
@@ -22,11 +23,21 @@ if TYPE_CHECKING:
     from vidsampler.train import train as train
 
 __version__ = "0.1.0"
-__all__ = ["Retriever", "Selection", "__version__", "extract", "select", "shard", "train"]
+__all__ = [
+    "Retriever",
+    "Selection",
+    "__version__",
+    "evaluate",
+    "extract",
+    "select",
+    "shard",
+    "train",
+]
 
 _HOME = {
     "Retriever": "vidsampler.retriever",
     "Selection": "vidsampler.select",
+    "evaluate": "vidsampler.evaluate",
     "extract": "vidsampler.extract",
     "select": "vidsampler.select",
     "shard": "vidsampler.shard",

@@ -137,6 +137,26 @@ def flag_layer(flag: str, key: str, value: str | bool | None, section: str | Non
     return Layer(flag, values, text=isinstance(value, str))
 
 
+def layer_part(layer: Layer, key: str) -> Layer:
+    """What a layer says under a key.
+
+    Raises:
+        ConfigError: No mapping is there.
+    """
+    values = layer.values.get(key)
+    place = layer.place.replace("{key}", f"{key}.{{key}}")
+    if values is not None and not isinstance(values, Mapping):
+        raise ConfigError(f"{layer.place.format(key=key)}: expected a mapping, not {values!r}")
+    return Layer(place, values or {}, layer.text)
+
+
+def layer_without(layer: Layer, keys: Iterable[str]) -> Layer:
+    """A layer without what it says under some keys."""
+    left_out = set(keys)
+    values = {key: value for key, value in layer.values.items() if key not in left_out}
+    return Layer(layer.place, values, layer.text)
+
+
 def resolve(cls: type[T], layers: Iterable[Layer]) -> T:
     """Fills a config dataclass, later layers winning over earlier ones.
 

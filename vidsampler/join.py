@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidsampler.config import Layer, resolve, to_plain
+from vidsampler.config import Layer, layer_part, layer_without, resolve, to_plain
 from vidsampler.datasets.base import Annotations, DatasetSettings, Record
 from vidsampler.datasets.load import settings_of
 from vidsampler.errors import ConfigError, InputError, UsageError
@@ -77,16 +77,16 @@ def join_config(
         UsageError: No name, or no such dataset.
         ConfigError: A value that does not fit.
     """
-    of_dataset = [_part(layer, "dataset") for layer in layers]
+    of_dataset = [layer_part(layer, "dataset") for layer in layers]
     for layer in of_dataset:
         name = layer.values.get("name")
         dataset = dataset or (name if isinstance(name, str) else None)
     if dataset is None:
         raise UsageError("no dataset is named", hint="such as --dataset msrvtt")
-    settings = settings_of(dataset, [_without(layer, ("name",)) for layer in of_dataset])
+    settings = settings_of(dataset, [layer_without(layer, ("name",)) for layer in of_dataset])
     extract = Layer("{key}", to_plain(settings.extract))
     rest = [
-        _without(layer, [key for key in layer.values if key not in ("splits", "rate")])
+        layer_without(layer, [key for key in layer.values if key not in ("splits", "rate")])
         for layer in layers
     ]
     own = resolve(_Own, rest)
@@ -94,9 +94,10 @@ def join_config(
         dataset,
         settings,
         own.splits,
-        resolve(ShardConfig, [_without(layer, _OWN) for layer in layers]),
+        resolve(ShardConfig, [layer_without(layer, _OWN) for layer in layers]),
         resolve(
-            Recipe, [extract, *one_way(_part(each, "recipe") for each in layers), *recipe_flags]
+            Recipe,
+            [extract, *one_way(layer_part(each, "recipe") for each in layers), *recipe_flags],
         ),
         own.rate,
     )
@@ -106,20 +107,6 @@ def join_config(
 class _Own:
     splits: tuple[str, ...] = ()
     rate: float | None = None
-
-
-def _part(layer: Layer, name: str) -> Layer:
-    """What a layer says under a key."""
-    values = layer.values.get(name)
-    place = layer.place.replace("{key}", f"{name}.{{key}}")
-    if values is not None and not isinstance(values, Mapping):
-        raise ConfigError(f"{layer.place.format(key=name)}: expected a mapping, not {values!r}")
-    return Layer(place, values or {}, layer.text)
-
-
-def _without(layer: Layer, names: Sequence[str]) -> Layer:
-    values = {key: value for key, value in layer.values.items() if key not in names}
-    return Layer(layer.place, values, layer.text)
 
 
 def join(

@@ -269,7 +269,7 @@ def _training(
     validation = None
     if config.run.evals_per_epoch:
         validation = evaluation_loader(
-            split_folder(loaded.shards, config.run.select_on), loaded.retriever, config, world
+            split_folder(loaded.shards, config.run.select_on), loaded.retriever, config
         )
     training = Training(
         loaded.retriever, config, loader, validation, world, plan.folder, stop, watch
@@ -279,27 +279,24 @@ def _training(
     return training
 
 
-def evaluation_loader(
-    folder: Path, retriever: Retriever, config: TrainConfig, world: World
-) -> Loader:
-    """All videos of a split in its order, each rank its part."""
+def evaluation_loader(folder: Path, retriever: Retriever, config: TrainConfig) -> Loader:
+    """All videos of a split in its order."""
+    from vidsampler.evaluation.embedding import videos_at_once
     from vidsampler.training.loader import Loader, LoaderConfig
 
+    device = retriever.backbone.logit_scale.device
     loader = Loader(
         folder,
         LoaderConfig(
             frames=config.frames,
             size=frame_size(retriever),
             captions="none",
-            batch_size=config.training.batch_size,
+            batch_size=min(videos_at_once(device), config.training.batch_size),
             shuffle=False,
             drop_last=False,
             workers=config.run.workers,
-            pin_memory=world.device.type == "cuda",
+            pin_memory=device.type == "cuda",
         ),
-        tokenizer(retriever),
-        rank=world.rank,
-        ranks=world.size,
     )
     loader.split.need_captions()
     return loader
@@ -360,7 +357,7 @@ def _test_on_shapes(plan: Plan, loaded: _Loaded, world: World) -> dict[str, Any]
     world.wait()
     retriever = Retriever.from_pretrained(plan.folder / BEST).to(world.device)
     folder = split_folder(loaded.shards, "test")
-    found = measure(retriever, evaluation_loader(folder, retriever, plan.config, world), world)
+    found = measure(retriever, evaluation_loader(folder, retriever, plan.config), world)
     result = {"split": "test", **found.to_json()}
     if plan.config.dataset.shards is None:
         truth = read(cached_folder(plan.config.dataset.render), "test")

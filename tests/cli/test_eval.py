@@ -134,13 +134,13 @@ def test_results_of_other_queries_have_no_interval(capsys: Capture, files: Path)
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "give either --similarity FILE or --compare"),
+        ((), "give a CHECKPOINT with --dataset NAME, or --similarity FILE, or --compare"),
         (("--similarity", "square.npy", "--compare"), "give either"),
         (("--compare",), "--compare needs result files"),
         (("--compare", "nothing.json"), "nothing.json: cannot be read: No such file"),
         (("--compare", "square.npy"), "square.npy: not a result file"),
-        (("--compare", "a.json", "--rerank", "dsl"), "--rerank is for --similarity"),
-        (("--similarity", "square.npy", "--table", "md"), "--table is for --compare"),
+        (("--compare", "a.json", "--rerank", "dsl"), "--rerank is not for --compare"),
+        (("--similarity", "square.npy", "--table", "md"), "--table is not for --similarity"),
         (("--similarity", "square.npy", "other.json"), "result files are for --compare"),
         (("--similarity", "square.npy", "--rerank", "dls"), "did you mean 'dsl'?"),
         (("--similarity", "square.npy", "--v2t", "group"), "did you mean 'grouped'?"),

@@ -55,6 +55,7 @@ def test_a_result_by_hand() -> None:
         "seed": None,
         "checkpoint": None,
         "similarity": "sim.npy",
+        "missing": [],
     }
 
 

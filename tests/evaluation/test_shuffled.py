@@ -56,7 +56,7 @@ def test_a_sampler_by_place_loses_and_one_that_looks_does_not(tmp_path: Path) ->
         positions = next(p for n, p in policy.named_parameters() if "position" in n)
         with torch.no_grad():
             positions.mul_(0 if name == "looks" else 1000)
-        loader = evaluation_loader(folder, retriever, config, alone)
+        loader = evaluation_loader(folder, retriever, config)
         for change in (None, shuffled):
             found = measure(retriever, loader, alone, change)
             times = {key: sorted(times) for key, times in found.kept_times.items()}

@@ -11,39 +11,33 @@ import torch
 
 from tests.training.tiny_run import tiny, write_shards
 from vidsampler.datasets.shapes import ShapesVideo, Slot
+from vidsampler.evaluation.ranks import rank_matrix
 from vidsampler.retriever import Retriever
 from vidsampler.train import evaluation_loader, informative_share
-from vidsampler.training.validation import Measured, measure, ranks
+from vidsampler.training.loader import Loader, LoaderConfig
+from vidsampler.training.validation import Measured, measure
 from vidsampler.training.world import World
 
 ALONE = World(0, 1, torch.device("cpu"))
-
-
-def test_ranks_by_hand() -> None:
-    scores = torch.tensor([[0.9, 0.5, 0.9], [0.2, 0.2, 0.2], [0.1, 0.3, 0.2]])
-    # Two equal best ones: the earlier is ahead. All equal: as many as stand before it.
-    assert ranks(scores, torch.tensor([0, 1, 2])).tolist() == [1, 2, 2]
-    assert ranks(scores, torch.tensor([2, 2, 0])).tolist() == [2, 3, 3]
-    with pytest.raises(ValueError, match="1 scores are not numbers"):
-        ranks(torch.tensor([[torch.nan, 0.0]]), torch.tensor([1]))
 
 
 def test_a_split_is_measured_as_one_batch_would_be(tmp_path: Path) -> None:
     write_shards(tmp_path / "shards", val=7)
     config = tiny(tmp_path, "adaclip", training={"batch_size": 3})
     retriever = Retriever.from_config(config)
-    loader = evaluation_loader(tmp_path / "shards" / "val", retriever, config, ALONE)
+    loader = evaluation_loader(tmp_path / "shards" / "val", retriever, config)
     found = measure(retriever, loader, ALONE)
     assert (found.queries, found.videos, found.kept, found.candidates) == (7, 7, 2.0, 4.0)
     assert found.chance == pytest.approx(100 / 7)
     assert list(found.kept_times) == loader.split.keys
-    whole = evaluation_loader(
-        tmp_path / "shards" / "val", retriever, tiny(tmp_path, training={"batch_size": 7}), ALONE
+    settings = LoaderConfig(
+        4, size=32, captions="none", batch_size=7, shuffle=False, drop_last=False, workers=0
     )
+    whole = Loader(tmp_path / "shards" / "val", settings)
     (batch,) = whole
     videos = retriever.embed_videos(batch.frames_BNCHW, batch.valid_BN)
     texts = retriever.embed_texts(retriever.backbone.tokenize(whole.split.texts).ids_TL)
-    by_hand = ranks(retriever.similarity(texts, videos), torch.arange(7))
+    by_hand = rank_matrix(retriever.similarity(texts, videos)).t2v
     for most in (1, 5, 10):
         assert found.recall[f"R@{most}"] == pytest.approx(
             100 * sum(rank <= most for rank in by_hand.tolist()) / 7

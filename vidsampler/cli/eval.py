@@ -1,4 +1,4 @@
-"""`vidsampler eval`: ranks of a similarity matrix, and results side by side."""
+"""`vidsampler eval`: a checkpoint on a dataset, ranks of a matrix, and results side by side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidsampler import registry
-from vidsampler.cli.options import Debug, Json, output_of
+from vidsampler.cli import eval_checkpoint, recipes
+from vidsampler.cli.options import Debug, Json, Value, output_of
 from vidsampler.cli.output import Output
 from vidsampler.errors import UsageError, unknown
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 NAME = "eval"
 EXAMPLE = (
     "\b\nExamples:\n"
-    "  vidsampler eval --similarity sim.npy --output ours.json\n"
+    "  vidsampler eval runs/shapes-adaclip --dataset shapes\n"
+    "  vidsampler eval runs/a --dataset msrvtt --shards msrvtt/ --output a.json\n"
     "  vidsampler eval --similarity sim.npy --owners owners.npy --rerank dsl\n"
     "  vidsampler eval --compare base.json ours.json --table md"
 )
@@ -32,8 +34,55 @@ PUBLISHED = ("none", "main", "all")
 
 def command(
     context: typer.Context,
-    results: Annotated[
-        list[Path] | None, typer.Argument(metavar="RESULT...", show_default=False, hidden=True)
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="CHECKPOINT|RESULT...", show_default=False, hidden=True),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            "--dataset", metavar="NAME", help="What is evaluated on, or what a matrix is of."
+        ),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="NAME", help="[default: test]")
+    ] = None,
+    shards: Annotated[
+        Path | None,
+        typer.Option("--shards", metavar="DIR", help="What shard made; shapes needs none."),
+    ] = None,
+    videos: Annotated[
+        Path | None,
+        typer.Option("--videos", metavar="DIR", help="Videos to decode, in place of shards."),
+    ] = None,
+    annotations: Annotated[
+        Path | None,
+        typer.Option(
+            "--annotations", metavar="DIR", help="Their annotation files [default: --videos]."
+        ),
+    ] = None,
+    which: Annotated[
+        str | None,
+        typer.Option("--which", metavar="WHICH", help="best or last of a run [default: best]."),
+    ] = None,
+    sampler: Annotated[
+        Value, typer.Option("--sampler", metavar="NAME", help="Another sampler, same weights.")
+    ] = None,
+    top_k: Annotated[
+        Value, typer.Option("-k", "--top-k", metavar="K", help="Frames to keep.")
+    ] = None,
+    frames: Annotated[
+        Value, typer.Option("--frames", metavar="N", help="Candidate frames.")
+    ] = None,
+    backbone: Annotated[
+        Value,
+        typer.Option("--backbone", metavar="NAME", help="Without CHECKPOINT: an open_clip model."),
+    ] = None,
+    pretrained: Annotated[
+        Value, typer.Option("--pretrained", metavar="TAG", help="Its weights: a tag or a file.")
+    ] = None,
+    head: Annotated[
+        Value, typer.Option("--head", metavar="NAME", help="Without CHECKPOINT [default: mean].")
     ] = None,
     similarity: Annotated[
         Path | None,
@@ -56,7 +105,9 @@ def command(
     bank: Annotated[
         Path | None,
         typer.Option(
-            "--bank", metavar="FILE", help="For qb-norm: training texts x the videos, .npy."
+            "--bank",
+            metavar="FILE",
+            help="For qb-norm of a matrix: training texts x the videos, .npy.",
         ),
     ] = None,
     video_bank: Annotated[
@@ -74,14 +125,6 @@ def command(
             metavar="HOW",
             help="best: best own caption among all captions; grouped: among the videos' groups "
             "[default: best].",
-        ),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option(
-            "--dataset",
-            metavar="NAME",
-            help="What the matrix is of; --compare finds the published figures by it.",
         ),
     ] = None,
     output: Annotated[
@@ -106,56 +149,136 @@ def command(
             help=f"Published figures beside: {', '.join(PUBLISHED)} [default: main].",
         ),
     ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size", metavar="B", help="Videos at once [default: automatic].", min=1
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", metavar="W", help="Decoding threads [default: automatic].", min=0
+        ),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="NAME", help="cpu or cuda [default: cuda if any]."),
+    ] = None,
+    nproc: Annotated[
+        int | None, typer.Option("--nproc", metavar="N", help="Processes, one a GPU.", min=1)
+    ] = None,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Neither read nor keep embedded videos and texts.")
+    ] = False,
+    settings: recipes.Set = None,
+    dry_run: recipes.DryRun = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Measure retrieval: ranks and their metrics.
 
-    --similarity ranks a matrix of scores, a row for each text and a column for each video.
-    --compare RESULT... puts files that --output wrote side by side, with paired bootstrap
-    intervals (95%) of the difference in R@1.
+    CHECKPOINT, the folder of a run or of weights, is evaluated on a split of --dataset; so is a
+    --backbone without training. --similarity ranks a matrix of scores, a row for each text and a
+    column for each video. --compare RESULT... puts files that --output wrote side by side, with
+    paired bootstrap intervals (95%) of the difference in R@1.
     """
     out = output_of(context)
-    of_matrix = {
-        "--owners": owners,
-        "--rerank": rerank,
-        "--bank": bank,
-        "--video-bank": video_bank,
-        "--v2t": v2t,
-        "--dataset": dataset,
-        "--output": output,
+    given = {
+        "--split": (split, "checkpoint"),
+        "--shards": (shards, "checkpoint"),
+        "--videos": (videos, "checkpoint"),
+        "--annotations": (annotations, "checkpoint"),
+        "--which": (which, "checkpoint"),
+        "--sampler": (sampler, "checkpoint"),
+        "--top-k": (top_k, "checkpoint"),
+        "--frames": (frames, "checkpoint"),
+        "--backbone": (backbone, "checkpoint"),
+        "--pretrained": (pretrained, "checkpoint"),
+        "--head": (head, "checkpoint"),
+        "--batch-size": (batch_size, "checkpoint"),
+        "--workers": (workers, "checkpoint"),
+        "--device": (device, "checkpoint"),
+        "--nproc": (nproc, "checkpoint"),
+        "--no-cache": (no_cache or None, "checkpoint"),
+        "--set": (settings, "checkpoint"),
+        "--dry-run": (dry_run or None, "checkpoint"),
+        "--owners": (owners, "similarity"),
+        "--bank": (bank, "similarity"),
+        "--video-bank": (video_bank, "similarity"),
+        "--dataset": (dataset, "checkpoint similarity"),
+        "--rerank": (rerank, "checkpoint similarity"),
+        "--v2t": (v2t, "checkpoint similarity"),
+        "--output": (output, "checkpoint similarity"),
+        "--table": (table, "compare"),
+        "--published": (published, "compare"),
     }
-    of_comparison = {"--table": table, "--published": published}
-    if compare == (similarity is not None):
+    if compare and similarity is not None:
+        raise UsageError("give either --similarity FILE or --compare RESULT..., not both")
+    kind = "compare" if compare else "checkpoint" if similarity is None else "similarity"
+    if kind == "checkpoint" and not paths and all(value is None for value, _ in given.values()):
         raise UsageError(
-            "give either --similarity FILE or --compare RESULT...", hint="see: vidsampler eval -h"
+            "give a CHECKPOINT with --dataset NAME, or --similarity FILE, or --compare RESULT...",
+            hint="see: vidsampler eval -h",
         )
-    stray = of_matrix if compare else of_comparison
-    for flag, value in stray.items():
-        if value is not None:
-            raise UsageError(f"{flag} is for {'--similarity' if compare else '--compare'}")
-    if compare:
+    for flag, (value, kinds) in given.items():
+        if value is not None and kind not in kinds.split():
+            where = "a checkpoint" if kind == "checkpoint" else f"--{kind}"
+            raise UsageError(f"{flag} is not for {where}", hint="see: vidsampler eval -h")
+    how = _one_of("rerank", rerank or "none", RERANKS)
+    convention = _one_of("v2t convention", v2t or "best", CONVENTIONS)
+    if dataset is not None:
+        registry.entry("datasets", dataset)
+    if kind == "compare":
         _compare(
             out,
-            [str(path) for path in results or ()],
+            [str(path) for path in paths or ()],
             _one_of("table", table or "text", TABLES),
             _one_of("choice of published figures", published or "main", PUBLISHED),
         )
         return
-    if results:
-        raise UsageError(f"{results[0]}: result files are for --compare")
-    assert similarity is not None
-    if dataset is not None:
-        registry.entry("datasets", dataset)
-    result = _rank(
-        similarity,
-        owners,
-        _one_of("rerank", rerank or "none", RERANKS),
-        bank,
-        video_bank,
-        _one_of("v2t convention", v2t or "best", CONVENTIONS),
-        dataset,
+    if kind == "similarity":
+        assert similarity is not None
+        if paths:
+            raise UsageError(f"{paths[0]}: result files are for --compare")
+        result = _rank(similarity, owners, how, bank, video_bank, convention, dataset)
+        _finish(out, result, output)
+        return
+    if len(paths or ()) > 1:
+        raise UsageError(
+            f"one CHECKPOINT is evaluated at a time, not {len(paths or ())}",
+            hint="compare their results: vidsampler eval --compare RESULT...",
+        )
+    words = eval_checkpoint.Words(
+        checkpoint=paths[0] if paths else None,
+        dataset=dataset,
+        split=split,
+        shards=shards,
+        videos=videos,
+        annotations=annotations,
+        which=which,
+        sampler=sampler,
+        top_k=top_k,
+        frames=frames,
+        backbone=backbone,
+        pretrained=pretrained,
+        head=head,
+        settings=settings,
+        device=device,
+        workers=workers,
+        batch_size=batch_size,
+        nproc=nproc,
+        no_cache=no_cache,
+        dry_run=dry_run,
     )
+    found = eval_checkpoint.run(out, words, how, convention)
+    if found is not None:
+        _finish(out, found, output)
+        if code := eval_checkpoint.exit_code(found, words):
+            raise typer.Exit(code)
+
+
+def _finish(out: Output, result: Result, output: Path | None) -> None:
     if output is not None:
         result.write(output)
     _print_result(out, result)
@@ -207,11 +330,20 @@ def _print_result(out: Output, result: Result) -> None:
         ]
         out.table(["", *METRICS], rows, numbers="lrrrrrr")
         out.note(f"{result.queries:,} texts, {result.videos:,} videos")
+        if result.frames_kept is not None:
+            out.note(
+                f"{result.frames_kept['mean']:.2f} frames kept of a video, "
+                f"{result.gmacs_per_video or 0:.3g} GMACs; {result.seconds or 0:.1f} s"
+            )
+        if result.selected_on is not None:
+            out.note(f"the checkpoint was chosen on: {result.selected_on}")
     without = result.videos - len(result.ranks.v2t)
     if without:
         out.note(f"{without:,} videos have no caption: candidates of t2v, not in v2t")
     if result.transductive:
-        out.note(f"transductive: {result.rerank} uses all queries of the test set at once")
+        whole = "all queries of the test set" if result.reranked else "all videos of the gallery"
+        by = result.rerank if result.reranked else "the head"
+        out.note(f"transductive: {by} uses {whole} at once")
     for name in ("t2v", "v2t"):
         if result.reranked and name not in result.reranked:
             out.note(f"{name} has the scores as they are: {result.rerank} had no bank for it")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version as package_version
 from pathlib import Path
@@ -69,6 +70,7 @@ class Result:
         similarity: The matrix that was ranked, in place of a checkpoint.
         versions: Of vidsampler and what it computes with.
         ranks: Those of every query.
+        missing: Ids of the split whose video was not there; their captions are no queries.
     """
 
     queries: int
@@ -91,6 +93,7 @@ class Result:
     similarity: str | None
     versions: dict[str, str]
     ranks: StoredRanks = field(repr=False)
+    missing: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         ranks = self.ranks
@@ -158,6 +161,7 @@ def result_of(
     seed: int | None = None,
     checkpoint: str | None = None,
     similarity: str | None = None,
+    missing: Sequence[str] = (),
 ) -> Result:
     """The result of an evaluation; arguments as in `Result`."""
     paired = len(ranks.owners) == ranks.videos and bool(
@@ -191,6 +195,7 @@ def result_of(
         ranks=StoredRanks(
             ranks.t2v.tolist(), ranks.v2t.tolist(), None if paired else ranks.owners.tolist()
         ),
+        missing=list(missing),
     )
 
 

@@ -8,9 +8,9 @@ and everything random is said by `order`, not by the threads.
 from __future__ import annotations
 
 import threading
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from vidsampler.training.batch import Batch, FrameMemory, TextBatch
 from vidsampler.training.order import Order, Purpose, uniforms
 from vidsampler.training.pictures import FrameDecoder, RegionOf
 from vidsampler.training.split import Split
-from vidsampler.training.threads import start_threads, submit
+from vidsampler.training.threads import begun_ahead, start_threads, submit
 from vidsampler.video.container import usable_cpus
 from vidsampler.video.positions import uniform_positions
 
@@ -208,22 +208,20 @@ class Loader:
 
     def __iter__(self) -> Generator[Batch, None, None]:
         epoch = self._epoch
-        steps = iter(range(self._step, len(self)))
-        workers = usable_cpus() if self.config.workers is None else self.config.workers
-        pool = start_threads(workers) if workers else None
-        ahead = 1 + self.config.prefetch if pool else 1
-        waiting: deque[_Waiting] = deque()
-        try:
-            while True:
-                while len(waiting) < ahead and (step := next(steps, None)) is not None:
-                    waiting.append(self._begin(pool, epoch, step))
-                if not waiting:
-                    return
-                batch = waiting.popleft().finish()
+        with closing(self.pick(range(self._step, len(self)), epoch)) as batches:
+            for batch in batches:
                 done = batch.step + 1 == len(self)
                 self._epoch, self._step = (epoch + 1, 0) if done else (epoch, batch.step + 1)
                 yield batch
                 del batch  # else its memory would not be free for the next one
+
+    def pick(self, steps: Iterable[int], epoch: int = 0) -> Generator[Batch, None, None]:
+        """Some steps of an epoch, in the order that is asked for; the loader stays at its own."""
+        workers = usable_cpus() if self.config.workers is None else self.config.workers
+        pool = start_threads(workers) if workers else None
+        ahead = 1 + self.config.prefetch if pool else 1
+        try:
+            yield from begun_ahead(lambda step: self._begin(pool, epoch, step).finish, steps, ahead)
         finally:
             if pool is not None:
                 pool.shutdown(cancel_futures=True)
@@ -242,13 +240,6 @@ class Loader:
         order = replace(self._order, items=len(self.split.texts), shuffle=False, drop_last=False)
         for step in range(order.steps):
             wordings = order.batch(0, step)
-            yield TextBatch(self._tokens(wordings), torch.from_numpy(wordings))
-
-    def all_texts(self) -> Iterator[TextBatch]:
-        """As `texts`, but each rank gets all of every batch."""
-        step = max(1, self.config.batch_size)
-        for first in range(0, len(self.split.texts), step):
-            wordings = np.arange(first, min(first + step, len(self.split.texts)), dtype=np.int64)
             yield TextBatch(self._tokens(wordings), torch.from_numpy(wordings))
 
     # ---------------------------------------------------------------- one batch

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+
+T = TypeVar("T")
 
 
 def start_threads(count: int) -> ThreadPoolExecutor:
@@ -37,3 +40,25 @@ def submit(
         return lambda: result
     future: Future[Any] = pool.submit(call, *args)
     return future.result
+
+
+def begun_ahead(
+    begin: Callable[[int], Callable[[], T]], steps: Iterable[int], ahead: int
+) -> Generator[T, None, None]:
+    """What comes of some steps, in their order, while later ones are being worked on.
+
+    Args:
+        begin: Starts the work of a step; what it gives waits for the work's end.
+        steps: Their numbers.
+        ahead: So many are begun at once, the one that is waited for among them.
+    """
+    left = iter(steps)
+    waiting: deque[Callable[[], T]] = deque()
+    while True:
+        while len(waiting) < ahead and (step := next(left, None)) is not None:
+            waiting.append(begin(step))
+        if not waiting:
+            return
+        done = waiting.popleft()()
+        yield done
+        del done  # else its memory would not be free for the next one

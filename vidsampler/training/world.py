@@ -8,8 +8,9 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from vidsampler.errors import UsageError, VidsamplerError
 
 Context = torch.autograd.function.FunctionCtx
+T = TypeVar("T")
 
 WAIT = 60.0
 """Seconds after which a run whose rank has died gives up."""
@@ -140,6 +142,22 @@ class World:
         said = torch.tensor(float(value), device=self.device)
         dist.all_reduce(said)
         return bool(said.item())
+
+    def from_first(self, call: Callable[[], T]) -> T:
+        """What a call finds on rank 0, for all ranks; an error there is raised by all of them."""
+        if self.size == 1:
+            return call()
+        found: list[Any] = [None, None]
+        if self.leads:
+            try:
+                found[0] = call()
+            except VidsamplerError as error:
+                found[1] = error
+        dist.broadcast_object_list(found, 0)
+        if found[1] is not None:
+            raise found[1]
+        result: T = found[0]
+        return result
 
     def wait(self) -> None:
         """Until all ranks are here."""

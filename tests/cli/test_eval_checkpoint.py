@@ -1,0 +1,162 @@
+"""`vidsampler eval CHECKPOINT` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.running import Ran, apart, here, imported
+from tests.evaluated import write_run, write_videos
+from vidsampler import plainyaml
+
+Capture = pytest.CaptureFixture[str]
+CONTRACT = {
+    *("dataset", "split", "protocol", "queries", "videos", "t2v", "v2t", "frames_kept"),
+    *("gmacs_per_video", "seconds", "selected_on", "rerank", "seed", "checkpoint", "versions"),
+}
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache for each test."""
+    monkeypatch.setenv("VIDSAMPLER_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of adaclip and one of clip4clip, and their shards."""
+    folder = tmp_path_factory.mktemp("runs")
+    for method in ("adaclip", "clip4clip"):
+        write_run(folder, method)
+    return folder
+
+
+def evaluate(capsys: Capture, *words: str) -> Ran:
+    """`vidsampler eval` on the dataset `captions`."""
+    return here(capsys, "eval", *words, "--dataset", "captions", "--device", "cpu")
+
+
+def test_a_run(capsys: Capture, folder: Path, tmp_path: Path) -> None:
+    run = str(folder / "adaclip")
+    ran = evaluate(capsys, run, "--json", "--output", str(tmp_path / "result.json"))
+    assert ran.code == 0, ran.err
+    found = ran.json
+    assert found.keys() >= CONTRACT
+    assert "ranks" not in found
+    assert (found["queries"], found["videos"], found["selected_on"]) == (9, 9, "val")
+    assert found["frames_kept"] == {"mean": 2.0, "p50": 2.0, "p95": 2.0}
+    written = json.loads((tmp_path / "result.json").read_text())
+    assert len(written["ranks"]["t2v"]) == 9
+    assert {key: written[key] for key in found} == found
+    text = evaluate(capsys, run)
+    assert text.out.splitlines()[0].split() == ["R@1", "R@5", "R@10", "R@50", "MdR", "MnR"]
+    assert "9 texts, 9 videos\n2.00 frames kept of a video" in text.err
+    assert "the checkpoint was chosen on: val" in text.err
+    fewer = evaluate(capsys, run, "--sampler", "uniform", "-k", "1", "--json", "--no-cache")
+    assert fewer.json["frames_kept"]["mean"] == 1.0
+    # Other weights beside: a table of both.
+    assert (
+        evaluate(capsys, str(folder / "clip4clip"), "--output", str(tmp_path / "b.json")).code == 0
+    )
+    names = [str(tmp_path / name) for name in ("result.json", "b.json")]
+    compared = here(capsys, "eval", "--compare", *names, "--json").json
+    assert len(compared["differences"]) == 2
+
+
+def test_a_dry_run_writes_nothing(capsys: Capture, folder: Path, tmp_path: Path) -> None:
+    ran = evaluate(capsys, str(folder / "adaclip"), "-k", "1", "--dry-run")
+    assert ran.code == 0, ran.err
+    plain: Any = plainyaml.load(ran.out)
+    assert plain["checkpoint"] == str(folder / "adaclip" / "best")
+    assert plain["data"] == {
+        "dataset": "captions",
+        "split": "test",
+        "shards": str(folder / "shards"),
+    }
+    assert plain["sampler"]["k"] == 1
+    assert evaluate(capsys, str(folder / "adaclip"), "--dry-run", "--json").json["frames"] == 4
+    assert not (tmp_path / "cache").exists()
+
+
+def test_missing_videos_are_named_and_make_an_exit_code(
+    capsys: Capture, folder: Path, tmp_path: Path
+) -> None:
+    captions = [("a.mp4", "a thing"), ("b.mp4", "another"), ("gone", "a third one")]
+    videos = write_videos(tmp_path / "videos", captions)
+    ran = evaluate(capsys, str(folder / "adaclip"), "--videos", str(videos), "--json")
+    assert ran.code == 3
+    assert (ran.json["queries"], ran.json["missing"]) == (2, ["gone"])
+    assert ran.err == (
+        "1 of 3 videos of split test are missing, and their captions are left out: gone\n"
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_find_what_one_finds(folder: Path, tmp_path: Path) -> None:
+    found = []
+    for name, more in (("one", ()), ("two", ("--nproc", "2"))):
+        words = ["eval", str(folder / "adaclip"), "--dataset", "captions", "--device", "cpu"]
+        words += ["--batch-size", "2", "--no-cache", "--json", *more]
+        words += ["--output", str(tmp_path / f"{name}.json"), "--rerank", "qb-norm"]
+        ran = apart(*words, OMP_NUM_THREADS="1")
+        assert ran.code == 0, ran.err
+        result = json.loads((tmp_path / f"{name}.json").read_text())
+        assert {key: result[key] for key in ran.json} == ran.json
+        del result["seconds"]
+        found.append(result)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "no dataset is named"),
+        (("--dataset", "captoins"), "did you mean 'captions'"),
+        (("--dataset", "msvd"), "where are the videos of msvd?"),
+        (("--dataset", "captions", "--split", "val"), "there is no split val (there are: test"),
+        (("--dataset", "captions", "--which", "worst"), "unknown choice of weights 'worst'"),
+        (("--dataset", "captions", "--backbone", "tiny"), "--backbone is for zero-shot"),
+        (("--dataset", "captions", "--head", "mlp"), "--head is for zero-shot"),
+        (("--dataset", "captions", "--owners", "x.npy"), "--owners is not for a checkpoint"),
+        (("--dataset", "captions", "--sampler", "gate"), "no weights for the sampler gate"),
+        (("--dataset", "captions", "--sampler", "gaet"), "did you mean 'gate'"),
+        (("--dataset", "captions", "--rerank", "dls"), "did you mean 'dsl'"),
+        (("--dataset", "captions", "--set", "head.trials=3"), "head.trials"),
+        (("--dataset", "captions", "--annotations", "x"), "are for videos (--videos)"),
+        (("again", "--dataset", "captions"), "one CHECKPOINT is evaluated at a time, not 2"),
+    ],
+)
+def test_mistakes(capsys: Capture, folder: Path, words: tuple[str, ...], message: str) -> None:
+    ran = here(capsys, "eval", str(folder / "adaclip"), *words)
+    assert (ran.code, ran.out) == (2, "")
+    assert message in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_what_is_no_checkpoint(capsys: Capture, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"")
+    (tmp_path / "run" / "last").mkdir(parents=True)
+    for name, message in (
+        ("weights.bin", "weights.bin is a file, not the folder of a checkpoint"),
+        ("nothing", "nothing is no checkpoint: there is no config.yaml in it"),
+        ("run", "run is a run without best weights"),
+    ):
+        ran = evaluate(capsys, str(tmp_path / name))
+        assert (ran.code, ran.out) == (2, "")
+        assert message in ran.err
+    ran = here(capsys, "eval", "--dataset", "captions", "--videos", str(tmp_path))
+    assert ran.code == 2
+    assert "neither a checkpoint nor a backbone" in ran.err
+    # A checkpoint of another method: its weights are not those of the head that is asked for.
+    other = ("--set", "head=xpool")
+    ran = evaluate(capsys, str(folder / "clip4clip"), *other)
+    assert ran.code == 2
+    assert "has no weights for the head xpool as it is set" in ran.err
+
+
+def test_what_is_asked_for_is_refused_before_torch_is_imported(folder: Path) -> None:
+    words = ("eval", str(folder / "adaclip"), "--dataset", "captions", "--owners", "x.npy")
+    assert not imported(*words) & {"torch", "av", "rich"}

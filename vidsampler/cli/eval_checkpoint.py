@@ -1,0 +1,174 @@
+"""The part of `vidsampler eval` that evaluates a checkpoint on a dataset."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import typer
+
+from vidsampler import plainyaml
+from vidsampler.cli.extract import SOME_FAILED, Bar
+from vidsampler.cli.options import Value
+from vidsampler.cli.output import Output, Progress
+from vidsampler.config import Layer, flag_layer, set_layer
+from vidsampler.errors import UsageError, unknown
+
+if TYPE_CHECKING:
+    from vidsampler.evaluate import Options
+    from vidsampler.evaluation.plan import Plan
+    from vidsampler.evaluation.results import Result
+
+WHICH = ("best", "last")
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the command line says of an evaluation; see the help of the options."""
+
+    checkpoint: Path | None
+    dataset: str | None
+    split: str | None
+    shards: Path | None
+    videos: Path | None
+    annotations: Path | None
+    which: str | None
+    sampler: Value
+    top_k: Value
+    frames: Value
+    backbone: Value
+    pretrained: Value
+    head: Value
+    settings: list[str] | None
+    device: str | None
+    workers: int | None
+    batch_size: int | None
+    nproc: int | None
+    no_cache: bool
+    dry_run: bool
+
+
+def run(out: Output, words: Words, rerank: str, v2t: str) -> Result | None:
+    """Evaluates; the result in the process that talks to the user, None in others.
+
+    Raises:
+        typer.Exit: Other processes have done it, or nothing was to be done.
+    """
+    from vidsampler.evaluate import Options
+    from vidsampler.evaluation.rerank import Method
+    from vidsampler.training.launch import launch, under_torchrun
+
+    plan = _plan(words)
+    options = Options(
+        rerank=cast(Method, rerank),
+        v2t="grouped" if v2t == "grouped" else "best",
+        device=words.device,
+        workers=words.workers,
+        batch_size=words.batch_size,
+        cache=not words.no_cache,
+    )
+    if words.dry_run:
+        _print_plan(out, plan)
+        raise typer.Exit(0)
+    if (words.nproc or 1) > 1 and not under_torchrun():
+        raise typer.Exit(launch(sys.argv[1:], words.nproc or 1))
+    return _evaluate(out, plan, options)
+
+
+def exit_code(result: Result, words: Words) -> int:
+    """3 where videos were missing that were looked for here; of shards that was said before."""
+    return SOME_FAILED if result.missing and words.videos is not None else 0
+
+
+def _plan(words: Words) -> Plan:
+    from vidsampler.evaluation.plan import Data, Which, plan_evaluation, retriever_layers
+
+    if words.dataset is None:
+        raise UsageError("no dataset is named", hint="such as --dataset shapes")
+    if words.which is not None and words.which not in WHICH:
+        raise UsageError(unknown("choice of weights", words.which, WHICH))
+    if words.checkpoint is not None:
+        for flag, value in (
+            ("--backbone", words.backbone),
+            ("--pretrained", words.pretrained),
+            ("--head", words.head),
+        ):
+            if value is not None:
+                raise UsageError(
+                    f"{flag} is for zero-shot evaluation: {words.checkpoint} has its own",
+                    hint=f"leave out {flag}, or the checkpoint",
+                )
+    elif words.which is not None:
+        raise UsageError("--which is for the folder of a run")
+    data = Data(words.dataset, words.split or "test", words.shards, words.videos, words.annotations)
+    layers: list[Layer] = [set_layer(assignment) for assignment in words.settings or ()]
+    layers += [
+        *retriever_layers(sampler=words.sampler, top_k=words.top_k, frames=words.frames),
+        flag_layer("--backbone", "name", words.backbone, "backbone"),
+        flag_layer("--pretrained", "pretrained", words.pretrained, "backbone"),
+        flag_layer("--head", "name", words.head, "head"),
+    ]
+    return plan_evaluation(words.checkpoint, data, layers, cast(Which, words.which or "best"))
+
+
+def _evaluate(out: Output, plan: Plan, options: Options) -> Result | None:
+    from vidsampler.evaluate import Watch, run_evaluation
+
+    if os.environ.get("RANK", "0") != "0":
+        run_evaluation(plan, options)
+        return None
+    with Bar(out) as rendered, Bar(out) as embedded, _Texts(out) as scored:
+
+        def embed(done: int, total: int) -> None:
+            rendered.close()
+            embedded.show(done, total)
+
+        def score(done: int, total: int) -> None:
+            embedded.close()
+            scored.show(done, total)
+
+        def note(text: str) -> None:
+            # Notes come between the stages, when no bar is there.
+            rendered.close()
+            embedded.close()
+            out.note(text)
+
+        return run_evaluation(plan, options, Watch(rendered.show, embed, score, note))
+
+
+class _Texts:
+    """The progress of scoring, which begins with the first block."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._stack = ExitStack()
+        self._progress: Progress | None = None
+        self._shown = 0
+
+    def __enter__(self) -> _Texts:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._stack.close()
+
+    def show(self, done: int, total: int) -> None:
+        """So many texts are scored."""
+        if done < self._shown:  # a bank comes after the texts
+            self._stack.close()
+            self._progress, self._shown = None, 0
+        if self._progress is None:
+            self._progress = self._stack.enter_context(self._out.progress(total, "texts"))
+        while self._shown < done:
+            self._shown += 1
+            self._progress.advance()
+
+
+def _print_plan(out: Output, plan: Plan) -> None:
+    if out.json:
+        out.result(plan.to_plain())
+    else:
+        out.raw(plainyaml.dump(plan.to_plain()))
