@@ -110,6 +110,7 @@ def file_layer(name: str, kind: str) -> Layer:
         values = {}
     if not isinstance(values, dict):
         raise ConfigError(f"config {path} must be a mapping of keys to values")
+    _find_backbone(values, path.parent)
     return Layer(f"{path}: {{key}}", values)
 
 
@@ -180,6 +181,16 @@ def cache_dir() -> Path:
     # The XDG rules say that a relative path there is to be ignored.
     base = Path(shared) if os.path.isabs(shared) else Path.home() / ".cache"
     return base / "vidsampler"
+
+
+def _find_backbone(values: dict[str, Any], folder: Path) -> None:
+    """A backbone's config that lies beside the file is found from there."""
+    backbone = values.get("backbone")
+    name = backbone.get("name") if isinstance(backbone, dict) else None
+    if isinstance(name, str) and Path(name).name == name and name.endswith(".json"):
+        beside = folder / name
+        if isinstance(backbone, dict) and beside.is_file():
+            backbone["name"] = str(beside)
 
 
 def _put(leaves: Leaves, path: Path_, value: Any) -> None:
