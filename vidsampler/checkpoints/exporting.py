@@ -18,7 +18,7 @@ from vidsampler.checkpoints.names import NAMINGS
 from vidsampler.checkpoints.table import stacked, transposed
 from vidsampler.checkpoints.writing import Part, check_free, write_tensors
 from vidsampler.errors import InputError, UsageError, unknown
-from vidsampler.files import write_file
+from vidsampler.files import write_file, writing
 from vidsampler.retriever_files import WEIGHTS, saved_config
 from vidsampler.training.run_folder import BEST, weights_folder
 
@@ -106,7 +106,8 @@ def export_clip(
                 )
             if not parts:
                 raise InputError(f"{folder / WEIGHTS} holds no {CLIP}*", code="foreign")
-            path.parent.mkdir(parents=True, exist_ok=True)
+            with writing(path.parent):
+                path.parent.mkdir(parents=True, exist_ok=True)
             write_tensors(path, parts, {"format": "pt"})
     except (SafetensorError, OSError) as error:
         raise InputError(f"cannot read {folder / WEIGHTS}: {error}", code="damaged") from error
@@ -160,11 +161,11 @@ def huggingface_config(model: dict[str, Any]) -> dict[str, Any]:
     Args:
         model: open_clip's.
     """
-    vision, text = model["vision_cfg"], model["text_cfg"]
+    from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+
+    vision, text = CLIPVisionCfg(**model["vision_cfg"]), CLIPTextCfg(**model["text_cfg"])
     act = "quick_gelu" if model.get("quick_gelu") else "gelu"
     joint = model["embed_dim"]
-    vocabulary = text.get("vocab_size", 49408)
-    width, text_width = vision["width"], text["width"]
     return {
         "architectures": ["CLIPModel"],
         "model_type": "clip",
@@ -172,27 +173,27 @@ def huggingface_config(model: dict[str, Any]) -> dict[str, Any]:
         "text_config": {
             "model_type": "clip_text_model",
             "hidden_act": act,
-            "hidden_size": text_width,
-            "intermediate_size": int(text_width * text.get("mlp_ratio", 4.0)),
-            "max_position_embeddings": text.get("context_length", 77),
-            "num_attention_heads": text["heads"],
-            "num_hidden_layers": text["layers"],
+            "hidden_size": text.width,
+            "intermediate_size": int(text.width * text.mlp_ratio),
+            "max_position_embeddings": text.context_length,
+            "num_attention_heads": text.heads,
+            "num_hidden_layers": text.layers,
             "projection_dim": joint,
-            "vocab_size": vocabulary,
+            "vocab_size": text.vocab_size,
             # The start and the end of a text are the last two words.
-            "bos_token_id": vocabulary - 2,
-            "eos_token_id": vocabulary - 1,
-            "pad_token_id": vocabulary - 1,
+            "bos_token_id": text.vocab_size - 2,
+            "eos_token_id": text.vocab_size - 1,
+            "pad_token_id": text.vocab_size - 1,
         },
         "vision_config": {
             "model_type": "clip_vision_model",
             "hidden_act": act,
-            "hidden_size": width,
-            "image_size": vision["image_size"],
-            "intermediate_size": int(width * vision.get("mlp_ratio", 4.0)),
-            "num_attention_heads": width // vision.get("head_width", 64),
-            "num_hidden_layers": vision["layers"],
-            "patch_size": vision["patch_size"],
+            "hidden_size": vision.width,
+            "image_size": vision.image_size,
+            "intermediate_size": int(vision.width * vision.mlp_ratio),
+            "num_attention_heads": vision.width // vision.head_width,
+            "num_hidden_layers": vision.layers,
+            "patch_size": vision.patch_size,
             "projection_dim": joint,
         },
     }

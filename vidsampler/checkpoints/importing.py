@@ -132,16 +132,19 @@ def import_checkpoint(
     described.ignored |= {kind.PREFIX + key: why for key, why in EXTRAS.items()}
     described.notes.append(CHOSEN_SOMEWHERE)
     name = known_model(model)
+    described.settings["backbone"] = {"name": name or BACKBONE, "pretrained": WEIGHTS}
     config = _config(path, kind.METHOD, model, described, layers)
+    if _said(layers, "backbone.name"):
+        # Such as a config that knows of other attention heads; its sizes are checked below.
+        name = config.backbone.name
     with tempfile.TemporaryDirectory() as scratch:
         if name is None:
             (Path(scratch) / BACKBONE).write_text(json.dumps(model), encoding="utf-8")
-        there = name or str(Path(scratch) / BACKBONE)
+        there = str(Path(scratch) / BACKBONE) if name is None else config.backbone.name
         bare = _without_weights(replace(config, backbone=replace(config.backbone, name=there)))
-    backbone = replace(config.backbone, name=name or BACKBONE)
-    config = replace(bare.config, backbone=backbone, notes=tuple(described.notes))
+    config = replace(bare.config, backbone=config.backbone, notes=tuple(described.notes))
     parts = _parts(source, described, bare, config)
-    used = {key for key in source.tensors if not key.startswith(tuple(described.ignored))}
+    used = source.tensors.keys() - source.ignored(described)
     done = Imported(
         folder=folder,
         family=family,
@@ -282,10 +285,13 @@ def _made(source: Source, recipe: Recipe) -> Tensor:
 
 def _left_out(source: Source, described: Described, checkpoint: Checkpoint) -> dict[str, str]:
     left = dict.fromkeys(checkpoint.left_out, "beside the weights")
-    for prefix, why in described.ignored.items():
-        if found := source.under(prefix):
-            many = f"{len(found)} tensors: " if len(found) > 1 else ""
-            left[prefix + ("*" if prefix.endswith(".") else "")] = many + why
+    for name, why in described.ignored.items():
+        if name.endswith("."):
+            if found := source.under(name):
+                many = f"{len(found)} tensors: " if len(found) > 1 else ""
+                left[f"{name}*"] = many + why
+        elif name in source.tensors:
+            left[name] = why
     return left
 
 

@@ -23,6 +23,9 @@ from vidsampler.errors import InputError
 CONTAINERS = ("state_dict", "model_state_dict", "model")
 """Under which the weights stand, where several tables of tensors are in a file."""
 
+MOST_NAME = 200
+"""Letters in the name of a tensor."""
+
 _REFUSED = "nothing in it was run"
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 
@@ -221,6 +224,10 @@ def _find_tensors(path: Path, content: Any) -> tuple[dict[str, Tensor], Mapping[
 
 def _checked(path: Path, table: dict[Any, Any], place: str) -> dict[str, Tensor]:
     for key, value in table.items():
+        if isinstance(key, str) and (len(key) > MOST_NAME or not key.isprintable()):
+            raise InputError(
+                f"{path}: {place}{key[:40]!r}... is no name of a tensor", code="foreign"
+            )
         if not isinstance(key, str) or not isinstance(value, Tensor):
             what = type(value).__name__ if isinstance(key, str) else "under no name"
             raise InputError(

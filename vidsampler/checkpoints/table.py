@@ -16,6 +16,7 @@ from vidsampler.errors import UsageError
 from vidsampler.retriever_config import RetrieverConfig
 
 Change = Callable[..., Tensor]
+MOST_LAYERS = 256
 
 
 def same(tensor: Tensor) -> Tensor:
@@ -68,7 +69,7 @@ class Described:
         names: Where its tensors come from.
         fixed: Dotted setting -> the value that the tensors fix, and the tensor that does.
         assumed: Dotted setting -> why it has its value: the file does not say.
-        ignored: How keys begin that have no counterpart -> why they are left out.
+        ignored: Keys, or how they begin up to a dot, that have no counterpart -> why.
         notes: What cannot be equal to the published system, one sentence each.
         asks: Dotted setting -> what to say where the user does not give it.
         drawn: Tensors that no file holds -> how to make one.
@@ -102,6 +103,17 @@ class Source:
         """The names that begin so."""
         return [key for key in self.tensors if key.startswith(prefixes)]
 
+    def ignored(self, described: Described) -> set[str]:
+        """The names that have no counterpart; those of `Described.ignored` that end in a dot are
+        how several begin.
+        """
+        return {
+            key
+            for name in described.ignored
+            for key in (self.under(name) if name.endswith(".") else (name,))
+            if key in self.tensors
+        }
+
     def shape(self, key: str, axes: int) -> tuple[int, ...]:
         """The sizes of a tensor, each at least 1.
 
@@ -113,7 +125,7 @@ class Source:
     def made(self, recipe: Recipe, axes: int) -> tuple[int, ...]:
         """The sizes of what a recipe makes; nothing is read."""
         if lacking := [key for key in recipe.keys if key not in self.tensors]:
-            raise self.misses(lacking, self.tensors)
+            raise self.misses(lacking, ())
         shapes = [tuple(self.tensors[key].shape) for key in recipe.keys]
         if len(set(shapes)) > 1:
             raise self.misfits(
@@ -136,6 +148,8 @@ class Source:
         if not found or found != wanted:
             lacking = min(wanted - found, default="0")
             raise self.misses([f"{prefix}{lacking}.*"], ())
+        if len(found) > MOST_LAYERS:
+            raise self.misfits(f"there are {len(found):,} blocks {prefix}*")
         return len(found)
 
     def square(self, key: str, count: int) -> int:
@@ -184,7 +198,7 @@ def recipes(source: Source, described: Described, expected: dict[str, Tensor]) -
         name: _recipe(name, described.names) for name in expected if name not in described.drawn
     }
     used = {key for recipe in found.values() for key in recipe.keys}
-    ignored = set(source.under(*described.ignored)) if described.ignored else set()
+    ignored = source.ignored(described)
     left = [key for key in source.tensors if key not in used and key not in ignored]
     lacking = sorted(key for key in used if key not in source.tensors)
     if lacking:

@@ -57,6 +57,13 @@ class _Foreign(type):
         raise pickle.UnpicklingError(f"it asks to run {cls.asked}")
 
 
+def _ordered(*args: object) -> OrderedDict[Any, Any]:
+    """An empty table; what it holds comes one by one, by names that are looked at."""
+    if args:
+        raise pickle.UnpicklingError("a table that is made of something else")
+    return OrderedDict()
+
+
 def _inert(*args: object) -> Inert:
     """In place of a call whose result nobody needs."""
     return Inert()
@@ -73,17 +80,17 @@ def _parameter(data: Tensor, *flags: object) -> Tensor:
 
 
 _NAMES: dict[tuple[str, str], Any] = {
-    ("builtins", "frozenset"): frozenset,
-    ("builtins", "set"): set,
-    ("__builtin__", "frozenset"): frozenset,
-    ("__builtin__", "set"): set,
-    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "OrderedDict"): _ordered,
     ("torch", "Size"): tuple,
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
     ("copyreg", "_reconstructor"): _reconstructed,
     ("copy_reg", "_reconstructor"): _reconstructed,
     # What stands beside the weights: schedules, the best score so far, paths.
+    ("builtins", "frozenset"): _inert,
+    ("builtins", "set"): _inert,
+    ("__builtin__", "frozenset"): _inert,
+    ("__builtin__", "set"): _inert,
     ("collections", "Counter"): _inert,
     ("collections", "defaultdict"): _inert,
     ("_codecs", "encode"): _inert,
@@ -94,6 +101,14 @@ _NAMES: dict[tuple[str, str], Any] = {
     ("pathlib", "PosixPath"): _inert,
     ("pathlib", "WindowsPath"): _inert,
     ("torch", "device"): _inert,
+}
+
+
+_LOAD = pickle._Unpickler.dispatch
+# A bytearray's room is made before its bytes are there. Sets are looked into by hash, and the hash
+# of a few nested tuples can take for ever.
+_LEFT_OUT = {
+    code[0] for code in (pickle.BYTEARRAY8, pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET)
 }
 
 
@@ -111,6 +126,7 @@ class _Unpickler(pickle._Unpickler):
     def __init__(self, data: bytes, storage: Callable[[str, torch.dtype, int], Storage]) -> None:
         super().__init__(io.BytesIO(data), encoding="utf-8")
         self.stack: list[Any] = []
+        self.metastack: list[list[Any]] = []
         self._storage = storage
 
     def find_class(self, module: str, name: str) -> Any:
@@ -151,13 +167,24 @@ class _Unpickler(pickle._Unpickler):
             # An OrderedDict of a model has its version as an attribute. Nothing else has any.
             raise pickle.UnpicklingError(f"it asks to change {type(held).__name__}")
 
+    def _set_item(self) -> None:
+        _check_keys(self.stack[-3:-2], self.stack[-2:-1])
+        _LOAD[pickle.SETITEM[0]](self)
+
+    def _set_items(self) -> None:
+        _check_keys(self.metastack[-1][-1:], self.stack[::2])
+        _LOAD[pickle.SETITEMS[0]](self)
+
+    def _dict(self) -> None:
+        _check_keys([{}], self.stack[::2])
+        _LOAD[pickle.DICT[0]](self)
+
     dispatch: ClassVar[dict[int, Callable[..., None]]] = {
-        **{
-            code: load
-            for code, load in pickle._Unpickler.dispatch.items()
-            if code != pickle.BYTEARRAY8[0]
-        },
+        **{code: load for code, load in _LOAD.items() if code not in _LEFT_OUT},
         pickle.BUILD[0]: _build,
+        pickle.DICT[0]: _dict,
+        pickle.SETITEM[0]: _set_item,
+        pickle.SETITEMS[0]: _set_items,
     }
 
 
@@ -182,6 +209,13 @@ def unpickle(data: bytes, storage: Callable[[str, torch.dtype, int], Storage]) -
         raise pickle.UnpicklingError(
             f"its pickle is damaged ({type(error).__name__}: {str(error)[:80]})"
         ) from error
+
+
+def _check_keys(tables: list[Any], keys: list[Any]) -> None:
+    if not all(isinstance(table, dict) for table in tables):
+        raise pickle.UnpicklingError("it asks to change what is no table")
+    if not all(key is None or isinstance(key, str | int | float | bytes) for key in keys):
+        raise pickle.UnpicklingError("a table with keys that are neither text nor numbers")
 
 
 def _tensor(

@@ -14,8 +14,8 @@ from vidsampler.errors import UsageError, unknown
 NAME = "export"
 EXAMPLE = (
     "\b\nExamples:\n"
-    "  vidsampler export runs/msrvtt-adaclip clip/model.safetensors --to huggingface\n"
-    "  vidsampler export runs/msrvtt-adaclip open_clip_model.safetensors"
+    "  vidsampler export runs/adaclip clip/open_clip_model.safetensors\n"
+    "  vidsampler export runs/adaclip clip/model.safetensors --to huggingface"
 )
 WHICH = ("best", "last")
 
@@ -41,8 +41,8 @@ def command(
 ) -> None:
     """Write the CLIP of a trained retriever for other tools.
 
-    RUN is a run folder or a checkpoint. FILE ends in .safetensors; the model's config goes beside
-    it. Sampler and head stay behind: no other tool has them.
+    RUN is a run folder or a checkpoint. FILE ends in .safetensors; a config of the model goes
+    beside it. Sampler and head stay behind, as no other tool has them.
     """
     from vidsampler.checkpoints.exporting import export_clip
 
