@@ -88,9 +88,10 @@ def measure(code: str, *words: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Prints both ways, three times each."""
+    """Prints both ways, some times each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--half", action="store_true", help="matrices in half precision")
+    parser.add_argument("--times", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "checkpoint.pt"
@@ -100,7 +101,7 @@ def main() -> None:
         print(
             f"{'':8} {'process s':>10} {'import s':>9} {'MB more':>8} {'x file':>7} {'peak MB':>8}"
         )
-        for turn in range(3):
+        for turn in range(arguments.times):
             for name, code in (("import", OURS), ("plain", PLAIN)):
                 found = measure(code, str(file), f"{scratch}/{name}{turn}", family)
                 print(

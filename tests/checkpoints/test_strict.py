@@ -369,7 +369,7 @@ def program(text: bytes) -> Callable[[str, bytes], bytes]:
         (b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x02id\x85R.", "it asks to run os.system"),
         # __setstate__ of something that is no table, and attributes of what is allowed.
         (b"ctorch._utils\n_rebuild_tensor_v2\n}S'x'\nI1\nsb.", "it asks to change function"),
-        (b"ccollections\nOrderedDict\n}S'x'\nI1\nsb.", "it asks to change type"),
+        (b"ccollections\nOrderedDict\n}S'x'\nI1\nsb.", "it asks to change function"),
         (b"\x82\x01.", "its pickle is damaged"),
         # A key whose hash takes 2 ** 60 steps, in a table and in a set.
         (b"}(N" + b"2\x86" * 60 + b"I1\nu.", "keys that are neither text nor numbers"),
