@@ -173,12 +173,12 @@ def text_pooled(s: State, t: Tensor, x: Tensor, heads: int) -> Tensor:
     return norm(s, f"{p}layer_norm3", o + linear(s, f"{p}linear_proj", o))
 
 
-def best_of_ball(s: State, t: Tensor, x: Tensor, heads: int, noise_MD: Tensor) -> Tensor:
+def best_of_ball(s: State, t: Tensor, x: Tensor, heads: int, noise_MD: Tensor) -> float:
     """T-MASS's score of a text and a video: the best of some points in the text's ball."""
     name = "stochastic.std_branch.linear_proj"
     radius = linear(s, name, unit(x) @ unit(t)).exp()
     pooled = unit(text_pooled(s, t, x, heads))
-    return max(unit(t + eps * radius) @ pooled for eps in noise_MD)
+    return max(float(unit(t + eps * radius) @ pooled) for eps in noise_MD)
 
 
 def em_scores(t: Tensor, videos: list[Tensor], bases: Tensor, temperature: float) -> Tensor:

@@ -104,7 +104,7 @@ _NAMES: dict[tuple[str, str], Any] = {
 }
 
 
-_LOAD = pickle._Unpickler.dispatch
+_LOAD: dict[int, Callable[[Any], None]] = {**pickle._Unpickler.dispatch}
 # A bytearray's room is made before its bytes are there. Sets are looked into by hash, and the hash
 # of a few nested tuples can take for ever.
 _LEFT_OUT = {
