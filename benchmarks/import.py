@@ -34,7 +34,9 @@ def cpu():
     return used.ru_utime + used.ru_stime
 before, worked = peak(), cpu()
 done = import_checkpoint(sys.argv[1], sys.argv[2], family=sys.argv[3])
-print(json.dumps({"extra": peak() - before, "peak": peak(), "cpu": cpu() - worked, "all_cpu": cpu(), "seconds": done.seconds}))
+memory = {"extra": peak() - before, "peak": peak()}
+times = {"cpu": cpu() - worked, "all_cpu": cpu(), "seconds": done.seconds}
+print(json.dumps({**memory, **times}))
 """
 PLAIN = """
 import json, resource, sys, time
@@ -53,7 +55,9 @@ began = time.monotonic()
 state = torch.load(sys.argv[1], weights_only=True, map_location="cpu")
 Path(sys.argv[2]).mkdir()
 save_file({k: v.float().contiguous() for k, v in state.items()}, sys.argv[2] + "/plain.safetensors")
-print(json.dumps({"extra": peak() - before, "peak": peak(), "cpu": cpu() - worked, "all_cpu": cpu(), "seconds": time.monotonic() - began}))
+memory = {"extra": peak() - before, "peak": peak()}
+times = {"cpu": cpu() - worked, "all_cpu": cpu(), "seconds": time.monotonic() - began}
+print(json.dumps({**memory, **times}))
 """
 
 

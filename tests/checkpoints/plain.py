@@ -144,7 +144,8 @@ def with_differences(x: Tensor) -> Tensor:
 
 
 def unit(x: Tensor) -> Tensor:
-    return x / x.norm(dim=-1, keepdim=True)
+    pooled: Tensor = x / x.norm(dim=-1, keepdim=True)
+    return pooled
 
 
 def encoded(s: State, x: Tensor, layers: int, heads: int) -> Tensor:
