@@ -144,8 +144,8 @@ def with_differences(x: Tensor) -> Tensor:
 
 
 def unit(x: Tensor) -> Tensor:
-    pooled: Tensor = x / x.norm(dim=-1, keepdim=True)
-    return pooled
+    units: Tensor = x / x.norm(dim=-1, keepdim=True)
+    return units
 
 
 def encoded(s: State, x: Tensor, layers: int, heads: int) -> Tensor:
