@@ -8,7 +8,7 @@ _vidsampler() {
     done
     case "$command" in
         "")
-            COMPREPLY=($(compgen -W $'select\nextract\nshard\ntrain\neval\nflops\nlist\nenv\ncompletion\n--version\n--json\n--debug\n-h\n--help' -- "$word")) ;;
+            COMPREPLY=($(compgen -W $'select\nextract\nshard\ntrain\neval\nflops\nimport\nexport\nlist\nenv\ncompletion\n--version\n--json\n--debug\n-h\n--help' -- "$word")) ;;
         select)
             case "$before" in
                 -k|--top-k) return ;;
@@ -143,6 +143,22 @@ _vidsampler() {
             esac
             if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--method\n--backbone\n--frames\n--kept\n--sampler\n--head\n--dataset\n--accounting\n--latency\n--config\n--set\n--json\n--debug\n-h\n--help' -- "$word"))
             else :; fi ;;
+        import)
+            case "$before" in
+                --from) COMPREPLY=($(compgen -W $'clip4clip\nmmsampler\nadaclip\nxpool\ntmass\nemcl' -- "$word")); return ;;
+                --frames) return ;;
+                -k|--top-k) return ;;
+                --set) return ;;
+            esac
+            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--from\n--frames\n-k\n--top-k\n--set\n--json\n--debug\n-h\n--help' -- "$word"))
+            else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
+        export)
+            case "$before" in
+                --to) COMPREPLY=($(compgen -W $'openclip\nhuggingface' -- "$word")); return ;;
+                --which) return ;;
+            esac
+            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--to\n--which\n--json\n--debug\n-h\n--help' -- "$word"))
+            else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
         list)
             if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--json\n--debug\n-h\n--help' -- "$word"))
             else COMPREPLY=($(compgen -W $'samplers\nheads\nbackbones\nmethods\ndatasets\nruns' -- "$word")); fi ;;

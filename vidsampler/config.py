@@ -110,6 +110,7 @@ def file_layer(name: str, kind: str) -> Layer:
         values = {}
     if not isinstance(values, dict):
         raise ConfigError(f"config {path} must be a mapping of keys to values")
+    _find_backbone(values, path.parent)
     return Layer(f"{path}: {{key}}", values)
 
 
@@ -200,6 +201,17 @@ def cache_dir() -> Path:
     # The XDG rules say that a relative path there is to be ignored.
     base = Path(shared) if os.path.isabs(shared) else Path.home() / ".cache"
     return base / "vidsampler"
+
+
+def _find_backbone(values: dict[str, Any], folder: Path) -> None:
+    """A backbone's config and weights that lie beside the file are found from there."""
+    backbone = values.get("backbone")
+    for key, ending in (("name", ".json"), ("pretrained", ".safetensors")):
+        name = backbone.get(key) if isinstance(backbone, dict) else None
+        if isinstance(name, str) and Path(name).name == name and name.endswith(ending):
+            beside = folder / name
+            if isinstance(backbone, dict) and beside.is_file():
+                backbone[key] = str(beside)
 
 
 def _put(leaves: Leaves, path: Path_, value: Any) -> None:

@@ -96,6 +96,8 @@ class RetrieverConfig:
         targets: What counts as a pair in training: `multi`, also other captions of the same video
             and captions of the same words; `diagonal`, caption i and video i alone, as published.
         seed: Of the new weights of sampler and head.
+        notes: What has to be known of its weights with every result, such as what is not equal to
+            the published system that they came from.
     """
 
     backbone: BackboneConfig = field(default_factory=BackboneConfig)
@@ -104,6 +106,7 @@ class RetrieverConfig:
     frames: int = 16
     targets: Targets = "multi"
     seed: int = 0
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.frames < 1:
@@ -129,6 +132,8 @@ class RetrieverConfig:
         plain = to_plain(self)
         settings = plain["head"].pop("settings") or to_plain(head_settings(self.head.name)())
         plain["head"].update(settings)
+        if not plain["notes"]:
+            del plain["notes"]
         return plain
 
 

@@ -23,6 +23,8 @@ def test_the_commands() -> None:
         "train",
         "eval",
         "flops",
+        "import",
+        "export",
         "list",
         "env",
         "completion",

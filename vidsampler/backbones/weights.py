@@ -19,6 +19,7 @@ from vidsampler.hub import from_hub_or_folder
 
 State = dict[str, Tensor]
 
+_OF_RETRIEVER = "backbone.clip."
 # Beside the weights, OpenAI's archives hold these numbers.
 _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
@@ -135,6 +136,13 @@ def read_weights(path: Path) -> tuple[State, bool]:
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise UsageError(f"{path} holds no table of named tensors")
+    if any(key.startswith(_OF_RETRIEVER) for key in content):
+        # A checkpoint of ours: its backbone alone.
+        content = {
+            key.removeprefix(_OF_RETRIEVER): value
+            for key, value in content.items()
+            if key.startswith(_OF_RETRIEVER)
+        }
     if content and all(key.startswith("module.") for key in content):
         content = {key.removeprefix("module."): value for key, value in content.items()}
     return content, from_openai

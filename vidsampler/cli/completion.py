@@ -134,6 +134,7 @@ def _flags(of: Any) -> tuple[Flag, ...]:
 def _known_words() -> dict[str, tuple[str, ...]]:
     """The words of options that take one of a few, by the option's name."""
     # Late for the reason given in `_commands`.
+    from vidsampler.checkpoints.names import FAMILIES, NAMINGS
     from vidsampler.cli import eval as evaluation
 
     return {
@@ -145,6 +146,8 @@ def _known_words() -> dict[str, tuple[str, ...]]:
         "v2t": evaluation.CONVENTIONS,
         "table": evaluation.TABLES,
         "published": evaluation.PUBLISHED,
+        "family": FAMILIES,
+        "naming": NAMINGS,
     }
 
 

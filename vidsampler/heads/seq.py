@@ -20,19 +20,29 @@ class SeqConfig:
     Attributes:
         layers: blocks, at least 1.
         positions: the longest sequence of frames, at least 1 (CLIP's text table has 77).
+        residual: the frames are added to what comes out, as in CLIP4Clip; AdaCLIP's own
+            transformer over the kept frames leaves them out.
+        eps: of the layer norms; above 0. That of CLIP4Clip's and EMCL-Net's checkpoints.
     """
 
     layers: int = 4
     positions: int = 77
+    residual: bool = True
+    eps: float = 1e-12
 
     def __post_init__(self) -> None:
         for name, value in (("layers", self.layers), ("positions", self.positions)):
             if value < 1:
                 raise ConfigError(f"{name} must be at least 1, not {value}")
+        if not self.eps > 0:
+            raise ConfigError(f"eps must be above 0, not {self.eps:g}")
 
 
 class SequenceEncoder(nn.Module):
-    """f + blocks(f + positions); skipped and padded frames are nobody's keys."""
+    """f + blocks(f + positions); skipped and padded frames are nobody's keys.
+
+    Without the leading f where the config says that it is not residual.
+    """
 
     def __init__(self, config: SeqConfig, width: int, frames: int) -> None:
         super().__init__()
@@ -43,8 +53,10 @@ class SequenceEncoder(nn.Module):
             )
         self.frame_position_embeddings = nn.Embedding(config.positions, width)
         nn.init.normal_(self.frame_position_embeddings.weight, std=0.01)
-        # eps of the published checkpoints of this module.
-        self.resblocks = nn.ModuleList(FrameBlock(width, eps=1e-12) for _ in range(config.layers))
+        self.residual = config.residual
+        self.resblocks = nn.ModuleList(
+            FrameBlock(width, eps=config.eps) for _ in range(config.layers)
+        )
 
     def start_from(self, backbone: Any) -> bool:
         """Copies positions and first blocks of CLIP's text tower; False where they do not fit.
@@ -79,7 +91,7 @@ class SequenceEncoder(nn.Module):
         skip_VF = ~kept(keep_VF)
         for block in self.resblocks:
             x_VFD = block(x_VFD, skip_VF)
-        return frames_VFD + x_VFD
+        return frames_VFD + x_VFD if self.residual else x_VFD
 
     def whole_gallery(self, frames_VFD: Tensor, keep_VF: Tensor) -> Tensor:
         """The same, a few hundred videos at a time, so that memory stays bounded."""

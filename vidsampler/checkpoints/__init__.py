@@ -1,0 +1,1 @@
+"""Checkpoints of the published systems in, CLIP weights for other tools out."""

@@ -1,0 +1,1 @@
+"""One file for each family of published checkpoints: its key map, and what cannot be equal."""
