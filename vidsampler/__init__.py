@@ -14,18 +14,31 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vidsampler.embed import embed as embed
     from vidsampler.extract import extract as extract
     from vidsampler.retriever import Retriever as Retriever
+    from vidsampler.search.index import Index as Index
     from vidsampler.select import Selection as Selection
     from vidsampler.select import select as select
     from vidsampler.shard import shard as shard
 
 __version__ = "0.1.0"
-__all__ = ["Retriever", "Selection", "__version__", "extract", "select", "shard"]
+__all__ = [
+    "Index",
+    "Retriever",
+    "Selection",
+    "__version__",
+    "embed",
+    "extract",
+    "select",
+    "shard",
+]
 
 _HOME = {
+    "Index": "vidsampler.search.index",
     "Retriever": "vidsampler.retriever",
     "Selection": "vidsampler.select",
+    "embed": "vidsampler.embed",
     "extract": "vidsampler.extract",
     "select": "vidsampler.select",
     "shard": "vidsampler.shard",
