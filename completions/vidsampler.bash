@@ -8,7 +8,7 @@ _vidsampler() {
     done
     case "$command" in
         "")
-            COMPREPLY=($(compgen -W $'select\nextract\nshard\ntrain\neval\nflops\nlist\nenv\ncompletion\n--version\n--json\n--debug\n-h\n--help' -- "$word")) ;;
+            COMPREPLY=($(compgen -W $'select\nextract\nshard\ntrain\neval\nembed\nsearch\nflops\nlist\nenv\ncompletion\n--version\n--json\n--debug\n-h\n--help' -- "$word")) ;;
         select)
             case "$before" in
                 -k|--top-k) return ;;
@@ -111,6 +111,32 @@ _vidsampler() {
                 --published) COMPREPLY=($(compgen -W $'none\nmain\nall' -- "$word")); return ;;
             esac
             if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--similarity\n--owners\n--rerank\n--bank\n--video-bank\n--v2t\n--dataset\n--output\n--compare\n--table\n--published\n--json\n--debug\n-h\n--help' -- "$word"))
+            else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
+        embed)
+            case "$before" in
+                --checkpoint) COMPREPLY+=($(compgen -d -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --which) return ;;
+                --backbone) return ;;
+                --pretrained) return ;;
+                --sampler) COMPREPLY=($(compgen -W $'coverage\ngate\nkeyframe\nrandom\nscene\ntopk\nuniform' -- "$word")); return ;;
+                -k|--top-k) return ;;
+                --frames) return ;;
+                --device) return ;;
+                --workers) return ;;
+                --timeout) return ;;
+                --config) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --set) return ;;
+            esac
+            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--checkpoint\n--which\n--backbone\n--pretrained\n--sampler\n-k\n--top-k\n--frames\n--device\n--workers\n--timeout\n--salvage\n--retry-failed\n--overwrite\n--config\n--set\n--dry-run\n--json\n--debug\n-h\n--help' -- "$word"))
+            else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
+        search)
+            case "$before" in
+                --like) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                -k|--top-k) return ;;
+                --sheet) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --checkpoint) COMPREPLY+=($(compgen -d -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+            esac
+            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--like\n-k\n--top-k\n--sheet\n--checkpoint\n--verify\n--json\n--debug\n-h\n--help' -- "$word"))
             else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
         flops)
             case "$before" in

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,9 @@ def test_a_folder_that_cannot_be_looked_into_drops_nothing(
     error = unreadable_folder(PermissionError(13, "Permission denied", str(videos / "sub")))
     walk = [Found(str(videos / f"v{number}.mp4")) for number in range(1, 8)]
     monkeypatch.setattr(
-        "vidsampler.extract.walk_videos",
+        # Not by its dotted name: that is the function.
+        sys.modules["vidsampler.extract"],
+        "walk_videos",
         lambda *_, **__: iter([*walk, Found(str(videos / "sub"), error)]),
     )
     report = embed(videos, index)

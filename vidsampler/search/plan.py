@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vidsampler.config import Layer
 from vidsampler.errors import InputError, UsageError
@@ -17,7 +17,6 @@ from vidsampler.search.segment import Fact, facts_of
 from vidsampler.search.settings import EmbedConfig, embed_config
 from vidsampler.search.store import OWN
 from vidsampler.shards import Reader
-from vidsampler.shards.folder import differences
 from vidsampler.shards.manifest import committed
 
 if TYPE_CHECKING:
@@ -238,12 +237,25 @@ def _check_same(manifest: Manifest, config: EmbedConfig, kind: str, index: Path)
     hint = "name another folder, or start it again with --overwrite"
     if manifest.kind != kind:
         raise UsageError(f"{index} was made of {manifest.kind}, not of {kind}", hint=hint)
-    before = embed_config([], manifest.config).identity()
-    now = config.identity()
+    before = _flat(embed_config([], manifest.config).identity())
+    now = _flat(config.identity())
     if before != now:
-        raise UsageError(
-            f"{index} was made with other settings: {differences(before, now)}", hint=hint
+        names = [name for name in before | now if before.get(name) != now.get(name)]
+        different = ", ".join(
+            f"{name} {before.get(name, 'unset')} (now {now.get(name, 'unset')})" for name in names
         )
+        raise UsageError(f"{index} was made with other settings: {different}", hint=hint)
+
+
+def _flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """Settings by their dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        inner = (
+            _flat(value, f"{above}{name}.") if isinstance(value, dict) else {above + name: value}
+        )
+        flat.update(inner)
+    return flat
 
 
 def _check_moved(

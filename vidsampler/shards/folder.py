@@ -112,7 +112,7 @@ class OutputFolder:
             return
         if header != self.header:
             raise UsageError(
-                f"{self.folder}: made with other settings: " + differences(header, self.header),
+                f"{self.folder}: made with other settings: " + _differences(header, self.header),
                 hint="name another folder, or start it again with --overwrite",
             )
         self.lines = lines
@@ -209,8 +209,7 @@ def _check_line(line: Any, layout: str) -> None:
         raise ValueError(f"not a line of a plan: {str(line)[:100]}")
 
 
-def differences(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """Where settings differ: "recipe.size 224 (now 256)", and so on."""
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> str:
     flat_old, flat_new = _flat(old), _flat(new)
     names = [name for name in {**flat_old, **flat_new} if flat_old.get(name) != flat_new.get(name)]
     return ", ".join(
