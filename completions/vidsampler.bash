@@ -8,7 +8,7 @@ _vidsampler() {
     done
     case "$command" in
         "")
-            COMPREPLY=($(compgen -W $'select\nextract\nshard\ntrain\neval\nflops\nimport\nexport\nlist\nenv\ncompletion\n--version\n--json\n--debug\n-h\n--help' -- "$word")) ;;
+            COMPREPLY=($(compgen -W $'select\nextract\nshard\ntrain\neval\nembed\nsearch\nflops\nimport\nexport\nlist\nenv\ncompletion\n--version\n--json\n--debug\n-h\n--help' -- "$word")) ;;
         select)
             case "$before" in
                 -k|--top-k) return ;;
@@ -127,6 +127,32 @@ _vidsampler() {
                 --set) return ;;
             esac
             if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--dataset\n--split\n--shards\n--videos\n--annotations\n--which\n--sampler\n-k\n--top-k\n--frames\n--backbone\n--pretrained\n--head\n--similarity\n--owners\n--rerank\n--bank\n--video-bank\n--v2t\n--output\n--compare\n--table\n--published\n--batch-size\n--workers\n--device\n--nproc\n--no-cache\n--set\n--dry-run\n--json\n--debug\n-h\n--help' -- "$word"))
+            else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
+        embed)
+            case "$before" in
+                --checkpoint) COMPREPLY+=($(compgen -d -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --which) return ;;
+                --backbone) return ;;
+                --pretrained) return ;;
+                --sampler) COMPREPLY=($(compgen -W $'coverage\ngate\nkeyframe\nrandom\nscene\ntopk\nuniform' -- "$word")); return ;;
+                -k|--top-k) return ;;
+                --frames) return ;;
+                --device) return ;;
+                --workers) return ;;
+                --timeout) return ;;
+                --config) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --set) return ;;
+            esac
+            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--checkpoint\n--which\n--backbone\n--pretrained\n--sampler\n-k\n--top-k\n--frames\n--device\n--workers\n--timeout\n--salvage\n--retry-failed\n--overwrite\n--config\n--set\n--dry-run\n--json\n--debug\n-h\n--help' -- "$word"))
+            else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
+        search)
+            case "$before" in
+                --like) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                -k|--top-k) return ;;
+                --sheet) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --checkpoint) COMPREPLY+=($(compgen -d -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+            esac
+            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--like\n-k\n--top-k\n--sheet\n--checkpoint\n--verify\n--json\n--debug\n-h\n--help' -- "$word"))
             else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
         flops)
             case "$before" in

@@ -44,6 +44,15 @@ def test_a_saved_retriever_comes_back_whole(sampler: str, head: str, tmp_path: P
     assert torch.equal(scores(again), scores(retriever))
 
 
+def test_a_run_of_train_is_named_by_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("method: clip4clip\n")
+    for which, frames in (("best", 4), ("last", 5)):
+        retriever_of("uniform", frames=frames).save(tmp_path / "run" / which)
+    assert Retriever.from_pretrained(tmp_path / "run").config.frames == 4
+    assert Retriever.from_pretrained(tmp_path / "run", which="last").config.frames == 5
+
+
 def test_other_settings_for_a_saved_retriever(tmp_path: Path) -> None:
     retriever = retriever_of("topk", "mlp", k=3)
     retriever.save(tmp_path)

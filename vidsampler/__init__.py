@@ -14,9 +14,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from vidsampler.embed import embed as embed
     from vidsampler.evaluate import evaluate as evaluate
     from vidsampler.extract import extract as extract
     from vidsampler.retriever import Retriever as Retriever
+    from vidsampler.search.index import Index as Index
     from vidsampler.select import Selection as Selection
     from vidsampler.select import select as select
     from vidsampler.shard import shard as shard
@@ -24,9 +26,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Index",
     "Retriever",
     "Selection",
     "__version__",
+    "embed",
     "evaluate",
     "extract",
     "select",
@@ -35,8 +39,10 @@ __all__ = [
 ]
 
 _HOME = {
+    "Index": "vidsampler.search.index",
     "Retriever": "vidsampler.retriever",
     "Selection": "vidsampler.select",
+    "embed": "vidsampler.embed",
     "evaluate": "vidsampler.evaluate",
     "extract": "vidsampler.extract",
     "select": "vidsampler.select",

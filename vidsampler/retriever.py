@@ -29,6 +29,7 @@ from vidsampler.samplers.gate import GateSampler
 from vidsampler.samplers.kept import Kept, kept_features
 from vidsampler.samplers.learned import LearnedSampler
 from vidsampler.samplers.topk import TopKSampler
+from vidsampler.training.run_folder import weights_folder
 from vidsampler.video_features import VideoFeatures
 
 
@@ -86,27 +87,31 @@ class Retriever(nn.Module):
         return retriever
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, layers: Iterable[Layer] = ()) -> Retriever:
+    def from_pretrained(
+        cls, folder: str | Path, layers: Iterable[Layer] = (), *, which: str = "best"
+    ) -> Retriever:
         """The retriever that `save` wrote, in eval mode; nothing is fetched for its weights.
 
         Args:
-            folder: Holds config.yaml and model.safetensors.
+            folder: Holds config.yaml and model.safetensors; or a run of `train`.
             layers: Other settings than the saved ones, such as `set_layer("sampler.k=6")`. Another
                 N: the policy network's positions are interpolated. A training-free sampler may
                 take the place of a learned one.
+            which: The checkpoint of a run: `best` or `last`.
 
         Raises:
             InputError: The folder is no checkpoint.
             UsageError: The weights are those of another backbone, sampler, head or number of
                 frames than the settings say.
         """
-        config = saved_config(Path(folder), layers)
+        folder = weights_folder(Path(folder), which)
+        config = saved_config(folder, layers)
         # The weights come from the folder, so nothing has to be fetched first.
         bare = replace(config.backbone, pretrained="none")
         policy = config.sampler.policy
         plain = replace(policy, extractor=replace(policy.extractor, pretrained=None))
         without = replace(config, backbone=bare, sampler=replace(config.sampler, policy=plain))
-        return load_weights(Path(folder), config, lambda: cls._build(without, load_backbone(bare)))
+        return load_weights(folder, config, lambda: cls._build(without, load_backbone(bare)))
 
     @classmethod
     def _build(cls, config: RetrieverConfig, backbone: Backbone) -> Retriever:

@@ -22,6 +22,8 @@ def test_the_commands() -> None:
         "shard",
         "train",
         "eval",
+        "embed",
+        "search",
         "flops",
         "import",
         "export",

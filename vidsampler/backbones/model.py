@@ -158,7 +158,8 @@ class Backbone(nn.Module):
     # ---------------------------------------------------------------- captions
 
     @cached_property
-    def _tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> Tokenizer:
+        """Captions to token ids."""
         # Not before it is asked for: some lie on a hub, and counting needs none.
         return make_tokenizer(self.config.name, self._text_config, self.context)
 
@@ -175,7 +176,7 @@ class Backbone(nn.Module):
         Raises:
             UsageError: words is out of range.
         """
-        return self._tokenizer(captions, self.config.words if words is None else words)
+        return self.tokenizer(captions, self.config.words if words is None else words)
 
     # ---------------------------------------------------------------- parameters
 

@@ -80,12 +80,7 @@ def make_tokenizer(name: str, text: dict[str, Any], context: int) -> Tokenizer:
     if not where:
         # A reduction mask drops words at random; it is for training from scratch.
         options.pop("reduction_mask", None)
-        clip = SimpleTokenizer(context_length=context, **options)
-
-        def encode_clip(captions: Sequence[str]) -> list[list[int]]:
-            return [[clip.sot_token_id, *clip.encode(c), clip.eot_token_id] for c in captions]
-
-        return Tokenizer(encode_clip, context, 0)
+        return clip_tokenizer(SimpleTokenizer, context, **options)
     if text.get("tokenizer_mode"):
         raise UsageError(
             f"the tokenizer mode {text['tokenizer_mode']!r} of {name} is not supported"
@@ -106,3 +101,19 @@ def make_tokenizer(name: str, text: dict[str, Any], context: int) -> Tokenizer:
         return ids
 
     return Tokenizer(encode_hub, context, inner.pad_token_id or 0)
+
+
+def clip_tokenizer(kind: Any, context: int, **options: Any) -> Tokenizer:
+    """CLIP's own tokenizer.
+
+    Args:
+        kind: open_clip's `SimpleTokenizer`.
+        context: the length that the text tower wants.
+        options: its settings.
+    """
+    clip = kind(context_length=context, **options)
+
+    def encode(captions: Sequence[str]) -> list[list[int]]:
+        return [[clip.sot_token_id, *clip.encode(c), clip.eot_token_id] for c in captions]
+
+    return Tokenizer(encode, context, 0)

@@ -13,6 +13,7 @@ import typer
 from vidsampler import __version__
 from vidsampler.cli import (
     completion,
+    embed,
     env,
     eval,
     export,
@@ -20,6 +21,7 @@ from vidsampler.cli import (
     flops,
     import_,
     listing,
+    search,
     select,
     shard,
     train,
@@ -67,6 +69,8 @@ for _module in (
     shard,
     train,
     eval,
+    embed,
+    search,
     flops,
     import_,
     export,

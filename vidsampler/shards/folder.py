@@ -53,13 +53,7 @@ class OutputFolder:
             VidsamplerError: It cannot be written.
         """
         self._check_free()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = self._locked()
-        except OSError as error:
-            raise UsageError(
-                f"{self.folder}: cannot write there ({error.strerror or error})", code="unwritable"
-            ) from error
+        self._lock = lock_folder(self.folder)
         try:
             for left in self.folder.glob(f"{TEMPORARY}*"):
                 remove_spool(left)
@@ -67,18 +61,13 @@ class OutputFolder:
             with writing(self.folder):
                 self.temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=self.folder))
         except BaseException:
-            self._unlock()
+            unlock_folder(self.folder, self._lock)
             raise
 
     def close(self) -> None:
         """Gives it back."""
         shutil.rmtree(self.temporary, ignore_errors=True)
-        self._unlock()
-
-    def _unlock(self) -> None:
-        with contextlib.suppress(OSError):
-            (self.folder / LOCK).unlink()
-        os.close(self._lock)
+        unlock_folder(self.folder, self._lock)
 
     def write_plan(self, lines: Iterable[dict[str, Any]]) -> None:
         """Adds lines to the plan; they are on the disk when this returns."""
@@ -101,27 +90,6 @@ class OutputFolder:
                 )
         elif self.folder.exists():
             raise UsageError(f"{self.folder}: is not a folder", code="unwritable")
-
-    def _locked(self) -> int:
-        """The lock file, open and locked."""
-        path = self.folder / LOCK
-        while True:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(handle)
-                raise UsageError(
-                    f"{self.folder}: another run is writing there",
-                    hint="wait for it, or name another folder",
-                ) from None
-            except OSError:
-                return handle  # a file system without locks
-            # Where a run ended just now, this may be the file that it deleted: nobody's lock.
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(handle), os.stat(path)):
-                    return handle
-            os.close(handle)
 
     def _read_plan(self) -> None:
         path = self.folder / PLAN
@@ -164,6 +132,53 @@ class OutputFolder:
             for name in (ERRORS, CONFIG):
                 (self.folder / name).unlink(missing_ok=True)
             (self.folder / PLAN).unlink()
+
+
+def lock_folder(folder: Path) -> int:
+    """Takes a folder, made if need be, for the one run that may write there.
+
+    Returns:
+        What `unlock_folder` gives back.
+
+    Raises:
+        UsageError: Another run is writing there, or nobody can.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _locked(folder)
+    except OSError as error:
+        raise UsageError(
+            f"{folder}: cannot write there ({error.strerror or error})", code="unwritable"
+        ) from error
+
+
+def unlock_folder(folder: Path, lock: int) -> None:
+    """Gives a folder back."""
+    with contextlib.suppress(OSError):
+        (folder / LOCK).unlink()
+    os.close(lock)
+
+
+def _locked(folder: Path) -> int:
+    """The lock file, open and locked."""
+    path = folder / LOCK
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise UsageError(
+                f"{folder}: another run is writing there",
+                hint="wait for it, or name another folder",
+            ) from None
+        except OSError:
+            return handle  # a file system without locks
+        # Where a run ended just now, this may be the file that it deleted: nobody's lock.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                return handle
+        os.close(handle)
 
 
 def unfinished(folder: Path, made: set[str]) -> int:
