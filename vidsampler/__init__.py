@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from vidsampler.select import Selection as Selection
     from vidsampler.select import select as select
     from vidsampler.shard import shard as shard
+    from vidsampler.verify import verify as verify
 
 __version__ = "0.1.0"
-__all__ = ["Retriever", "Selection", "__version__", "extract", "select", "shard"]
+__all__ = ["Retriever", "Selection", "__version__", "extract", "select", "shard", "verify"]
 
 _HOME = {
     "Retriever": "vidsampler.retriever",
@@ -29,6 +30,7 @@ _HOME = {
     "extract": "vidsampler.extract",
     "select": "vidsampler.select",
     "shard": "vidsampler.shard",
+    "verify": "vidsampler.verify",
 }
 
 

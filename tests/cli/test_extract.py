@@ -146,7 +146,8 @@ def test_flags_take_the_place_of_what_a_preset_says(tmp_path: Path) -> None:
         (("--layout", "tar"), "unknown value 'tar'"),
         (("--workers", "0"), "workers must be from 1"),
         (("--set", "recipe.frame=3"), "did you mean"),
-        (("--engine", "ray"), "unknown option --engine"),
+        (("--engine", "rai"), "did you mean 'ray'"),
+        (("--address", "auto"), "--address needs --engine ray"),
     ],
 )
 def test_wrong_usage(tmp_path: Path, words: tuple[str, ...], message: str) -> None:

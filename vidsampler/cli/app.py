@@ -11,7 +11,18 @@ from typing import Annotated, Any
 import typer
 
 from vidsampler import __version__
-from vidsampler.cli import completion, env, eval, extract, flops, listing, select, shard, train
+from vidsampler.cli import (
+    completion,
+    env,
+    eval,
+    extract,
+    flops,
+    listing,
+    select,
+    shard,
+    train,
+    verify,
+)
 from vidsampler.cli.options import Debug, Json, output_of
 from vidsampler.cli.output import Output, StdoutError, abandon, as_error
 from vidsampler.errors import UsageError, VidsamplerError
@@ -49,7 +60,7 @@ def root(
         out.raw(context.get_help() + "\n")
 
 
-for _module in (select, extract, shard, train, eval, flops, listing, env, completion):
+for _module in (select, extract, shard, verify, train, eval, flops, listing, env, completion):
     app.command(_module.NAME, epilog=_module.EXAMPLE)(_module.command)
 
 

@@ -17,7 +17,7 @@ from vidsampler.errors import InputError, UsageError
 from vidsampler.files import TEMPORARY, to_json_bytes, write_file, writing
 from vidsampler.shards.key import KEY
 from vidsampler.shards.manifest import FORMAT, NAME, committed
-from vidsampler.shards.writer import remove_spool
+from vidsampler.shards.writer import remove_spool, set_aside
 
 PLAN = "plan.jsonl"
 ERRORS = "errors.jsonl"
@@ -55,7 +55,7 @@ class OutputFolder:
         self._check_free()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock = self._locked()
+            self._lock = lock_folder(self.folder)
         except OSError as error:
             raise UsageError(
                 f"{self.folder}: cannot write there ({error.strerror or error})", code="unwritable"
@@ -76,9 +76,7 @@ class OutputFolder:
         self._unlock()
 
     def _unlock(self) -> None:
-        with contextlib.suppress(OSError):
-            (self.folder / LOCK).unlink()
-        os.close(self._lock)
+        unlock_folder(self.folder, self._lock)
 
     def write_plan(self, lines: Iterable[dict[str, Any]]) -> None:
         """Adds lines to the plan; they are on the disk when this returns."""
@@ -102,43 +100,11 @@ class OutputFolder:
         elif self.folder.exists():
             raise UsageError(f"{self.folder}: is not a folder", code="unwritable")
 
-    def _locked(self) -> int:
-        """The lock file, open and locked."""
-        path = self.folder / LOCK
-        while True:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(handle)
-                raise UsageError(
-                    f"{self.folder}: another run is writing there",
-                    hint="wait for it, or name another folder",
-                ) from None
-            except OSError:
-                return handle  # a file system without locks
-            # Where a run ended just now, this may be the file that it deleted: nobody's lock.
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(handle), os.stat(path)):
-                    return handle
-            os.close(handle)
-
     def _read_plan(self) -> None:
-        path = self.folder / PLAN
-        if not path.exists():
+        found = read_plan(self.folder)
+        if found is None:
             return
-        try:
-            header, *lines = (json.loads(line) for line in path.read_bytes().splitlines())
-            if header["format"] != FORMAT:
-                raise ValueError(f"format {header['format']}, this version writes {FORMAT}")
-            for line in lines:
-                _check_line(line, header["layout"])
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise InputError(
-                f"{path}: the plan of this folder cannot be read: {error}",
-                hint="name another folder",
-                code="damaged",
-            ) from error
+        header, lines = found
         if self.overwrite:
             self._clear(header, lines)
             return
@@ -158,12 +124,74 @@ class OutputFolder:
             for name in dict.fromkeys(names):
                 (self.folder / f"{name}.json").unlink(missing_ok=True)
                 (self.folder / f"{name}.tar").unlink(missing_ok=True)
+                for left in set_aside(self.folder, name):
+                    left.unlink(missing_ok=True)
                 if header["layout"] == "folders":
                     (self.folder / f"{name}.mp4").unlink(missing_ok=True)
                     remove_spool(self.folder / name)
             for name in (ERRORS, CONFIG):
                 (self.folder / name).unlink(missing_ok=True)
             (self.folder / PLAN).unlink()
+
+
+def lock_folder(folder: Path) -> int:
+    """Makes this process the only one that writes to a folder; gives the lock's descriptor.
+
+    Raises:
+        UsageError: Another one does.
+        OSError: Nobody may write there.
+    """
+    path = folder / LOCK
+    while True:
+        # No link is followed: nothing outside the folder is made.
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        handle = os.open(path, flags, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            raise UsageError(
+                f"{folder}: another run is writing there",
+                hint="wait for it, or name another folder",
+            ) from None
+        except OSError:
+            return handle  # a file system without locks
+        # Where a run ended just now, this may be the file that it deleted: nobody's lock.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(path)):
+                return handle
+        os.close(handle)
+
+
+def unlock_folder(folder: Path, lock: int) -> None:
+    """Gives a folder back."""
+    with contextlib.suppress(OSError):
+        (folder / LOCK).unlink()
+    os.close(lock)
+
+
+def read_plan(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    """The header and the lines of a folder's plan; None where there is none.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    path = folder / PLAN
+    if not path.exists():
+        return None
+    try:
+        header, *lines = (json.loads(line) for line in path.read_bytes().splitlines())
+        if header["format"] != FORMAT:
+            raise ValueError(f"format {header['format']}, this version writes {FORMAT}")
+        for line in lines:
+            _check_line(line, header["layout"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(
+            f"{path}: the plan of this folder cannot be read: {error}",
+            hint="name another folder",
+            code="damaged",
+        ) from error
+    return header, lines
 
 
 def unfinished(folder: Path, made: set[str]) -> int:
