@@ -52,15 +52,13 @@ def ended(processes: list[psutil.Process]) -> bool:
 def test_the_same_bytes_and_the_same_errors(
     videos: Path, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    """A crash, a stall and a cut file among good ones; then again, then what is mended."""
+    """A decoder that crashes and a cut file among good ones."""
     mixed = tmp_path / "mixed"
     shutil.copytree(videos, mixed)
-    for name in ("crash.mp4", "stall.mp4"):
-        shutil.copy(CLIP, mixed / name)
+    shutil.copy(CLIP, mixed / "crash.mp4")
     (mixed / "cut.mp4").write_bytes(CLIP.read_bytes()[:9000])
     bad = misfortune(tmp_path)
     local, out = tmp_path / "local", tmp_path / "out"
-    words = (*words, "--timeout", "2")
     code, alone = end(begin(command(mixed, local, *words), **bad))
     assert code == 3
     # Relative paths, which nodes would take for others.
@@ -70,7 +68,7 @@ def test_the_same_bytes_and_the_same_errors(
     for each in (alone, report):
         del each["seconds"]
     assert report == alone
-    assert report["errors"] == {"crashed": 1, "timeout": 1, "truncated": 1}
+    assert report["errors"] == {"crashed": 1, "truncated": 1}
     assert (out / "errors.jsonl").read_bytes() == (local / "errors.jsonl").read_bytes()
     assert (out / "plan.jsonl").read_bytes() == (local / "plan.jsonl").read_bytes()
     check_completed(out, hashes(local))
@@ -146,7 +144,7 @@ def cluster() -> Iterator[Any]:
     try:
         yield made
     finally:
-        made.shutdown()
+        made.shutdown()  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.slow

@@ -7,12 +7,14 @@ node that was given up, and goes on all the same, cannot touch what is committed
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -266,11 +268,13 @@ def _connected(address: str | None, workers: int | None) -> Iterator[Any]:
             "include_dashboard": False,
             "object_store_memory": _STORE,
             # Whoever started this Python from somewhere else finds the same modules there.
-            "job_config": JobConfig(_py_driver_sys_path=[os.path.abspath(p) for p in _paths()]),
+            "job_config": JobConfig(
+                _py_driver_sys_path=[os.path.abspath(path) for path in sys.path if path]
+            ),
         }
     with _own_signals():
         try:
-            ray.init(**options, log_to_driver=False, logging_level="ERROR")
+            ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, RuntimeError, ValueError) as error:
             where = f"the Ray cluster at {address}" if address else "a local Ray"
             raise VidsamplerError(
@@ -278,17 +282,13 @@ def _connected(address: str | None, workers: int | None) -> Iterator[Any]:
                 hint="see: ray status --address ADDRESS",
                 code="ray",
             ) from error
-    try:
-        yield ray
-    finally:
-        with _own_signals():
-            ray.shutdown()
-
-
-def _paths() -> list[str]:
-    import sys
-
-    return [path for path in sys.path if path]
+    # Ray tells of dead workers on stdout, which belongs to our data.
+    with redirect_stdout(sys.stderr):
+        try:
+            yield ray
+        finally:
+            with _own_signals():
+                ray.shutdown()
 
 
 @contextmanager
