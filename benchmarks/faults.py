@@ -2,14 +2,15 @@
 
     VIDSAMPLER_TEST_DATA=... python benchmarks/faults.py [cpu] [damaged] [memory] [scale]
 
-- cpu: 200 real clips; how busy the processors are in the middle of the run (from a tenth to nine
-  tenths of it), and the memory of the main process and of the workers by thirds; with the local
-  engine, and with Ray where it is installed.
+- cpu: 200 real clips; in the middle of the run (from a tenth to nine tenths of it) how busy the
+  processors are, and for how much of the time the workers had something to do: ran, or waited for
+  a processor that other programs had. And the memory of the main process and of the workers, by
+  thirds; with the local engine, and with Ray where it is installed.
 - damaged: 500 real clips with flipped, missing or zeroed bytes (seeded): with two and with one
   worker, and once killed on the way and completed; the bytes must be the same, and whole.
 - memory: 1,000 such files through probe, select and extract; the memory of the process by tenths.
 - scale: seconds of a core and bytes for a video like those of MSR-VTT, ActivityNet and the web, and
-  from these the hours for all of them.
+  from these the core hours for all of them.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ import hashlib
 import json
 import os
 import random
+import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -61,7 +62,7 @@ class Watch:
     def __init__(self, pid: int) -> None:
         self.main: list[int] = []
         self.worker: list[int] = []
-        self.busy: list[tuple[float, float]] = []
+        self.busy: list[tuple[float, float, float]] = []
         self._process = psutil.Process(pid)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
@@ -80,19 +81,30 @@ class Watch:
                 below = self._process.children(recursive=True)
                 family = [self._process, *below]
                 times = [process.cpu_times() for process in family]
-                self.busy.append((time.monotonic(), sum(t.user + t.system for t in times)))
+                used = sum(t.user + t.system for t in times)
+                self.busy.append((time.monotonic(), used, sum(ran_or_waited(p.pid) for p in below)))
                 self.main.append(self._process.memory_info().rss)
                 self.worker.append(max((p.memory_info().rss for p in below), default=0))
             except psutil.Error:
                 continue
 
-    def middle(self) -> float:
-        """Share of the processors that was busy from a tenth to nine tenths of the run."""
+    def middle(self) -> tuple[float, float]:
+        """Shares of the processors from a tenth to nine tenths of the run: busy, and wanted."""
         begin, end = self.busy[0][0], self.busy[-1][0]
         low, high = begin + 0.1 * (end - begin), begin + 0.9 * (end - begin)
         inside = [each for each in self.busy if low <= each[0] <= high]
-        (t0, c0), (t1, c1) = inside[0], inside[-1]
-        return (c1 - c0) / (t1 - t0) / CORES
+        (t0, used0, wanted0), (t1, used1, wanted1) = inside[0], inside[-1]
+        whole = (t1 - t0) * CORES
+        return (used1 - used0) / whole, (wanted1 - wanted0) / whole
+
+
+def ran_or_waited(pid: int) -> float:
+    """Seconds that a process ran or could have run, by the scheduler's own account."""
+    try:
+        ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text().split()
+    except (OSError, ValueError):
+        return 0.0
+    return (int(ran) + int(waited)) / 1e9
 
 
 def thirds(sizes: list[int]) -> str:
@@ -104,7 +116,7 @@ def thirds(sizes: list[int]) -> str:
 
 def cpu() -> None:
     videos = make_clips(CACHE / "extract-201", 201)
-    print(f"{'200 real clips, 16 frames':<28}{'busy':>6}{'videos/s':>10}   ", end="")
+    print(f"{'200 real clips, 16 frames':<28}{'busy':>6}{'wanted':>8}{'videos/s':>10}   ", end="")
     print("MB of the main process; of the largest other, by thirds")
     for name, words in {"local": (), "ray": ("--engine", "ray", "--per-shard", "16")}.items():
         if name == "ray" and shutil.which("ray", path=os.path.dirname(sys.executable)) is None:
@@ -119,7 +131,8 @@ def cpu() -> None:
             with Watch(run.pid) as watch:
                 report = json.loads(run.communicate()[0])
             rate = report["done"] / (time.perf_counter() - clock)
-        print(f"{name:<28}{watch.middle():>6.0%}{rate:>10.1f}   ", end="")
+        busy, wanted = watch.middle()
+        print(f"{name:<28}{busy:>6.0%}{wanted:>8.0%}{rate:>10.1f}   ", end="")
         print(f"{thirds(watch.main)}; {thirds(watch.worker)}", flush=True)
 
 
@@ -214,38 +227,48 @@ def memory(count: int = 1000) -> None:
         print(f"{'extract, largest worker':<30}{'':>8}{'':>9}   {tenths(watch.worker)}")
 
 
+START = 2.0
+"""Seconds of processor that starting Python and its workers takes, once a run."""
+
 KINDS = {
-    # name: (videos, size, seconds, frames stored, copies for the measurement)
-    "MSR-VTT, 15 s at 240 lines": (10_000, (320, 240), 15, 16, 24),
-    "ActivityNet, 120 s at 360 lines": (20_000, (640, 360), 120, 64, 4),
-    "web clips, 8 s at 720 lines": (10_000_000, (1280, 720), 8, 16, 12),
+    # name: (videos, frames stored)
+    "MSR-VTT: 15 s at 240 lines": (10_000, 16),
+    "ActivityNet: 120 s at 720 lines": (20_000, 64),
+    "web: 7.5 s at 240 to 720 lines": (10_000_000, 16),
 }
 
 
+def clips_like(name: str, home: Path) -> Path:
+    """A folder of clips like those of a set."""
+    if name.startswith("web"):
+        return make_clips(CACHE / "extract-201", 201)
+    size, seconds, copies = ((320, 240), 15, 24) if "240" in name else ((1280, 720), 120, 3)
+    clip = make_clip(f"scale-{size[1]}-{seconds}", size, seconds, 250)
+    for number in range(copies):
+        os.link(clip, home / f"{number}.mp4")
+    return home
+
+
 def scale() -> None:
-    print(f"{'':<34}{'s/video':>8}{'MB in':>7}{'kB out':>8}{'videos':>12}", end="")
+    print(f"{'':<33}{'core s':>8}{'MB in':>7}{'kB out':>8}{'videos':>12}", end="")
     print(f"{'TB in':>8}{'GB out':>8}{'core hours':>12}")
-    for name, (count, size, seconds, frames, copies) in KINDS.items():
-        clip = make_clip(f"scale-{size[1]}-{seconds}", size, seconds, 250)
+    for name, (count, frames) in KINDS.items():
         with folder() as home:
             (home / "in").mkdir()
-            for number in range(copies):
-                os.link(clip, home / "in" / f"{number}.mp4")
-            each = []
-            for repeat in range(3):
-                run = subprocess.Popen(
-                    command(home / "in", home / f"out{repeat}", "--frames", str(frames)),
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-                report = json.loads(run.communicate()[0])
-                # Of all cores that were there; the start is part of it, once an hour elsewhere.
-                each.append(report["seconds"] * CORES / copies)
-            cost = statistics.median(each)
-            out = sum(path.stat().st_size for path in (home / "out0").glob("0*")) / copies
-        coming, going = clip.stat().st_size * count / 1e12, out * count / 1e9
-        print(f"{name:<34}{cost:>8.2f}{clip.stat().st_size / 1e6:>7.2f}{out / 1e3:>8.0f}", end="")
-        print(f"{count:>12,}{coming:>8.3f}{going:>8,.0f}{cost * count / 3600:>12,.1f}", flush=True)
+            videos = clips_like(name, home / "in")
+            files = list(videos.glob("*.mp4"))
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            words = command(videos, home / "out", "--frames", str(frames))
+            subprocess.run(words, stdout=subprocess.DEVNULL, check=True)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            # Time of the processors, which other work on the machine hardly changes.
+            spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            cost = (spent - START) / len(files)
+            size = sum(path.stat().st_size for path in files) / len(files)
+            out = sum(path.stat().st_size for path in (home / "out").glob("0*")) / len(files)
+        print(f"{name:<33}{cost:>8.3f}{size / 1e6:>7.2f}{out / 1e3:>8.0f}{count:>12,}", end="")
+        print(f"{size * count / 1e12:>8.3f}{out * count / 1e9:>8,.0f}", end="")
+        print(f"{cost * count / 3600:>12,.1f}", flush=True)
 
 
 PARTS = {"cpu": cpu, "damaged": damaged, "memory": memory, "scale": scale}

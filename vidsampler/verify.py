@@ -6,6 +6,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,7 @@ def verify(
         while upcoming is not None or pool.running:
             while upcoming is not None and pool.idle:
                 number, (_, task) = upcoming
-                pool.submit(number, task, str(task.path))
+                pool.submit(number, task, str(task.path), _patience(task))
                 upcoming = next(waiting, None)
             for answer in pool.wait_some():
                 if answer.error is not None:
@@ -218,7 +219,9 @@ class _Root:
             for finding in findings
             if finding.mendable and finding.shard.startswith(self.prefix)
         }
-        plan = read_plan(self.folder) if names else None
+        plan = None
+        with suppress(InputError):  # of a plan that cannot be read nobody makes anything
+            plan = read_plan(self.folder) if names else None
         # What no plan has, nobody would make again.
         planned = {line["unit"] for line in plan[1]} if plan is not None else set()
         chosen = sorted(names & planned)
@@ -245,6 +248,12 @@ class _Root:
             finally:
                 unlock_folder(self.folder, lock)
         return [self.prefix + name for name in chosen]
+
+
+def _patience(task: ShardTask) -> float:
+    """Seconds after which a decoder hangs, however slow the disk and long the shard."""
+    tar = task.path.with_suffix(".tar")
+    return 600.0 + (tar.stat().st_size / 100_000 if tar.is_file() else 0.0)
 
 
 def _roots(folder: Path) -> list[_Root]:

@@ -64,7 +64,9 @@ def command(
     if not result.findings:
         return
     shards = {finding.shard for finding in result.findings}
-    out.note(f"{len(result.findings):,} findings in {len(shards):,} of {result.shards:,} shards")
+    count = len(result.findings)
+    findings = "finding" if count == 1 else "findings"
+    out.note(f"{count:,} {findings}; shards: {len(shards):,} of {result.shards:,}")
     if result.repaired:
         out.note(
             f"put aside: {len(result.repaired):,}; run the command that made them again, and they "
