@@ -8,7 +8,7 @@ _vidsampler() {
     done
     case "$command" in
         "")
-            COMPREPLY=($(compgen -W $'select\nextract\nshard\ntrain\neval\nembed\nsearch\nflops\nimport\nexport\nlist\nenv\ncompletion\n--version\n--json\n--debug\n-h\n--help' -- "$word")) ;;
+            COMPREPLY=($(compgen -W $'select\nextract\nshard\nverify\ntrain\neval\nembed\nsearch\nflops\nimport\nexport\nlist\nenv\ncompletion\n--version\n--json\n--debug\n-h\n--help' -- "$word")) ;;
         select)
             case "$before" in
                 -k|--top-k) return ;;
@@ -39,10 +39,12 @@ _vidsampler() {
                 --per-shard) return ;;
                 --workers) return ;;
                 --timeout) return ;;
+                --engine) return ;;
+                --address) return ;;
                 --config) COMPREPLY=($(compgen -W $'3fps-224\nall-frames\ndefault' -- "$word")); COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
                 --set) return ;;
             esac
-            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--frames\n--fps\n--keyframes\n--all\n--positions\n--size\n--quality\n--store\n--crf\n--layout\n--per-shard\n--workers\n--timeout\n--salvage\n--retry-failed\n--overwrite\n--config\n--set\n--dry-run\n--json\n--debug\n-h\n--help' -- "$word"))
+            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--frames\n--fps\n--keyframes\n--all\n--positions\n--size\n--quality\n--store\n--crf\n--layout\n--per-shard\n--workers\n--timeout\n--engine\n--address\n--salvage\n--retry-failed\n--overwrite\n--config\n--set\n--dry-run\n--json\n--debug\n-h\n--help' -- "$word"))
             else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
         shard)
             case "$before" in
@@ -65,6 +67,12 @@ _vidsampler() {
                 --set) return ;;
             esac
             if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--dataset\n--annotations\n--splits\n--rate\n--per-shard\n--shards\n--frames\n--fps\n--keyframes\n--all\n--positions\n--size\n--quality\n--store\n--crf\n--salvage\n--workers\n--timeout\n--retry-failed\n--overwrite\n--config\n--set\n--dry-run\n--json\n--debug\n-h\n--help' -- "$word"))
+            else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
+        verify)
+            case "$before" in
+                --workers) return ;;
+            esac
+            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--repair\n--workers\n--json\n--debug\n-h\n--help' -- "$word"))
             else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
         train)
             case "$before" in

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vidsampler.select import select as select
     from vidsampler.shard import shard as shard
     from vidsampler.train import train as train
+    from vidsampler.verify import verify as verify
 
 __version__ = "0.1.0"
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "select",
     "shard",
     "train",
+    "verify",
 ]
 
 _HOME = {
@@ -48,6 +50,7 @@ _HOME = {
     "select": "vidsampler.select",
     "shard": "vidsampler.shard",
     "train": "vidsampler.train",
+    "verify": "vidsampler.verify",
 }
 
 

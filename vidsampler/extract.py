@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vidsampler.errors import InputError, UsageError, unknown
 from vidsampler.extraction.settings import ExtractConfig, Recipe
 from vidsampler.files import Found, walk_videos
+from vidsampler.lists import is_list, read_list
 
 if TYPE_CHECKING:
     from vidsampler.extraction.folders import FolderJob
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Videos:
-    """The videos below a folder, or one video.
+    """The videos below a folder or in a list, or one video.
 
     Attributes:
-        paths: Path below the folder -> file.
+        paths: Path below the folder, or as the list has it -> file.
         unreadable: Path below the folder -> why a folder there could not be looked into.
     """
 
@@ -36,12 +37,14 @@ def find_videos(videos: str | Path, out: Path | None = None) -> Videos:
     """The videos to work on, in the order of their paths.
 
     Args:
-        videos: A folder, walked through, or one file.
+        videos: A folder, walked through, a list of files (see `vidsampler.lists`), or one file.
         out: A folder to leave out.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or the list cannot be read.
     """
+    if is_list(videos):
+        return Videos(read_list(videos), {})
     if not os.path.isdir(videos):
         from vidsampler.video.container import check_file
 
@@ -74,7 +77,7 @@ def extract(
     in ``errors.jsonl``; all others are stored. The first Ctrl-C commits the shard at hand.
 
     Args:
-        videos: A folder, walked through, or one file.
+        videos: A folder, walked through, one file, or a list of files: .txt, .csv or .jsonl.
         out: The folder for ``NNNNNN.tar`` and ``NNNNNN.json``, or for the frame folders.
         config: All settings.
         retry_failed: Try the videos again that failed in an earlier run.
@@ -99,10 +102,14 @@ def extract(
     """
     from vidsampler.config import to_plain
     from vidsampler.shards.run import run
-    from vidsampler.video.container import usable_cpus
 
     config = config_of(config, settings).explicit()
-    out = Path(out)
+    if config.engine == "ray":
+        from vidsampler.shards.cluster import check_ray
+
+        check_ray()
+    # Workers on other nodes have other current folders.
+    out = Path(out).absolute() if config.engine == "ray" else Path(out)
     found = find_videos(videos, out)
     return run(
         _open_job(out, config, overwrite=overwrite),
@@ -112,8 +119,10 @@ def extract(
         out=out,
         config=to_plain(config),
         not_found=found.unreadable,
-        workers=config.workers or usable_cpus(),
+        workers=config.workers,
         timeout=config.timeout,
+        engine=config.engine,
+        address=config.address,
         retry_failed=retry_failed,
         progress=progress,
         asked_to_stop=asked_to_stop,
@@ -157,17 +166,16 @@ class _Worker:
         task = VideoTask(
             item.key,
             item.source,
-            path,
+            path.absolute() if self._config.engine == "ray" else path,
             self._config.recipe,
             spool,
             folders=self._config.layout == "folders",
             timeout=self._config.timeout,
         )
         try:
-            cost = float(path.stat().st_size)
+            return Work(task, spool, float(path.stat().st_size), reads=task.path)
         except OSError:
-            cost = 0.0
-        return Work(task, spool, cost)
+            return Work(task, spool)
 
 
 def _open_job(out: Path, config: ExtractConfig, *, overwrite: bool) -> FolderJob | ShardJob:

@@ -143,7 +143,6 @@ def join(
     from vidsampler.shards.folder import OutputFolder
     from vidsampler.shards.job import ShardJob
     from vidsampler.shards.run import run
-    from vidsampler.video.container import usable_cpus
 
     clock = time.perf_counter()
     out = Path(out)
@@ -196,7 +195,7 @@ def join(
             config=config.to_plain(),
             # Once, not for each split.
             not_found=found.unreadable if name == names[0] else None,
-            workers=config.pack.workers or usable_cpus(),
+            workers=config.pack.workers,
             timeout=config.pack.timeout,
             retry_failed=retry_failed,
             progress=advance,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from vidsampler.errors import InputError, UsageError, unknown
 from vidsampler.files import unreadable_folder
+from vidsampler.lists import is_list
 from vidsampler.packing.settings import ShardConfig
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def find_source(folder: str | Path) -> Source:
 
 
 def find_any_source(folder: str | Path, leave_out: Path | None = None) -> Source:
-    """Looks what a folder holds: shards, videos, or folders of pictures.
+    """Looks what a folder holds: shards, videos, or folders of pictures; or reads a list of videos.
 
     Raises:
         InputError: None of them, or damaged shards.
@@ -65,6 +66,10 @@ def find_any_source(folder: str | Path, leave_out: Path | None = None) -> Source
     from vidsampler.shards.folder import PLAN
     from vidsampler.shards.manifest import committed
 
+    if is_list(folder):
+        videos = find_videos(folder)
+        origins = {name: (None, path) for name, path in videos.paths.items()}
+        return Source(Path(folder), "videos", origins, {}, videos.unreadable)
     folder = _folder(folder)
     # A tar alone may be what the videos came in.
     if (committed(folder) or (folder / PLAN).exists()) and (found := _shards(folder)):
@@ -177,7 +182,6 @@ def shard(
     from vidsampler.shards.job import ShardJob
     from vidsampler.shards.manifest import FORMAT
     from vidsampler.shards.run import run
-    from vidsampler.video.container import usable_cpus
 
     if config is None:
         known = [each.name for each in fields(ShardConfig)]
@@ -212,7 +216,7 @@ def shard(
         out=out,
         config=to_plain(config),
         not_found=found.unreadable,
-        workers=config.workers or usable_cpus(),
+        workers=config.workers,
         timeout=config.timeout,
         retry_failed=retry_failed,
         progress=progress,

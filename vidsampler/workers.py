@@ -2,7 +2,8 @@
 
 A worker is a fresh Python (nothing is forked, and nothing of the caller's main module is run
 again), so this works from scripts, notebooks and threads alike. Each works on one task at a time.
-One that takes too long is killed and replaced; one that dies takes only its own task with it.
+One that takes too long is killed and replaced; one that dies takes only its own task with it, and
+that too only where it dies twice over it: the first time may have been anybody's doing.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ class _Worker:
     label: str = ""
     timeout: float | None = None
     ready: bool = False
+    task: Any = None
+    again: bool = False
 
 
 @dataclass
@@ -110,7 +113,13 @@ class WorkerPool:
         if worker is None:
             worker = self._start()
             self._workers.append(worker)
-        worker.tag, worker.label, worker.timeout, worker.busy = tag, label, timeout, True
+        self._give(worker, tag, task, label, timeout)
+
+    def _give(
+        self, worker: _Worker, tag: Any, task: Any, label: str, timeout: float | None
+    ) -> None:
+        worker.tag, worker.task, worker.label = tag, task, label
+        worker.timeout, worker.busy = timeout, True
         worker.end = None if timeout is None else time.monotonic() + timeout + GRACE
         # If it has died, `wait_some` notices.
         with contextlib.suppress(BrokenPipeError, ConnectionError):
@@ -161,16 +170,23 @@ class WorkerPool:
                     hint="what it printed tells why; see also: vidsampler env",
                     code="worker",
                 ) from None
+            if not worker.again:
+                fresh = self._start()
+                fresh.again = True
+                self._workers.append(fresh)
+                self._give(fresh, worker.tag, worker.task, worker.label, worker.timeout)
+                return None
             how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
             died = InputError(
-                f"{worker.label}: the worker process was ended {how} while it read the file",
+                f"{worker.label}: the worker process was ended {how} while it read the file, twice",
                 code="crashed",
             )
             return Answer(worker.tag, error=died)
         if not worker.ready:
             worker.ready = True
             return None
-        worker.busy = False
+        worker.busy = worker.again = False
+        worker.task = None
         result, error = message
         return Answer(worker.tag, result, error)
 
@@ -200,9 +216,19 @@ def _paths() -> str:
     return json.dumps([os.path.abspath(path) if path == "" else path for path in sys.path])
 
 
+def _end_with_parent() -> None:
+    """Has this process killed when the one that started it is: it may hang, and see nothing."""
+    if sys.platform == "linux":
+        import ctypes
+
+        parent_death_signal = 1  # PR_SET_PDEATHSIG of <sys/prctl.h>
+        ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGKILL)
+
+
 def serve(descriptor: int, function: str) -> None:
     """A worker's life: a task in, an answer out, until nobody asks any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _end_with_parent()
     module, _, name = function.partition(":")
     call = getattr(import_module(module), name)
     with Connection(descriptor) as pipe:

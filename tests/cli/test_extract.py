@@ -146,7 +146,8 @@ def test_flags_take_the_place_of_what_a_preset_says(tmp_path: Path) -> None:
         (("--layout", "tar"), "unknown value 'tar'"),
         (("--workers", "0"), "workers must be from 1"),
         (("--set", "recipe.frame=3"), "did you mean"),
-        (("--engine", "ray"), "unknown option --engine"),
+        (("--engine", "rai"), "did you mean 'ray'"),
+        (("--address", "auto"), "--address needs --engine ray"),
     ],
 )
 def test_wrong_usage(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
@@ -242,17 +243,21 @@ def test_the_second_ctrl_c_ends_at_once(tmp_path: Path) -> None:
     assert leftovers(out) == []
 
 
-def test_a_worker_that_is_killed_takes_only_its_video(tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_twice_takes_only_its_video(tmp_path: Path) -> None:
     videos = tmp_path / "in"
     videos.mkdir()
     for position in range(4):
         shutil.copy(CLIP, videos / f"v{position}.mp4")
     out = tmp_path / "out"
     run = begin(videos, out, "--all", "--size", "64", "--workers", "1", "--json")
-    while not (out.exists() and any(out.glob(".tmp-*/*"))):
-        time.sleep(0.01)
-    (worker,) = psutil.Process(run.pid).children()
-    worker.kill()
+    for _ in range(2):
+        # The second one has the same video again.
+        while not (spools := list(out.glob(".tmp-*/*"))) or not spools[0].stat().st_size:
+            time.sleep(0.01)
+        (worker,) = psutil.Process(run.pid).children()
+        worker.kill()
+        spools[0].unlink(missing_ok=True)
+        worker.wait()
     output, errors = run.communicate(timeout=60)
     assert run.returncode == 3
     assert "Traceback" not in errors

@@ -20,6 +20,7 @@ def test_the_commands() -> None:
         "select",
         "extract",
         "shard",
+        "verify",
         "train",
         "eval",
         "embed",

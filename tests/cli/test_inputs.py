@@ -26,7 +26,7 @@ class Stdin(io.TextIOWrapper):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("b/2.MKV", "b/1.mp4", "a.webm", "c.txt", ".hidden.mp4", "b/d/x.3gp", "z.ts"):
+    for name in ("b/2.MKV", "b/1.mp4", "a.webm", "c.dat", ".hidden.mp4", "b/d/x.3gp", "z.ts"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "empty").mkdir()
@@ -35,9 +35,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_folders_are_walked_in_order_and_files_taken_as_they_are(folder: Path) -> None:
-    names = [item.name for item in collect(["c.txt", "b", "none.mp4", "."])]
+    names = [item.name for item in collect(["c.dat", "b", "none.mp4", "."])]
     assert names == [
-        *("c.txt", "b/1.mp4", "b/2.MKV", "b/d/x.3gp", "none.mp4"),
+        *("c.dat", "b/1.mp4", "b/2.MKV", "b/d/x.3gp", "none.mp4"),
         *("./a.webm", "./z.ts", "./b/1.mp4", "./b/2.MKV", "./b/d/x.3gp"),
     ]
 

@@ -25,6 +25,7 @@ from vidsampler.cli import (
     select,
     shard,
     train,
+    verify,
 )
 from vidsampler.cli.options import Debug, Json, output_of
 from vidsampler.cli.output import Output, StdoutError, abandon, as_error
@@ -67,6 +68,7 @@ for _module in (
     select,
     extract,
     shard,
+    verify,
     train,
     eval,
     embed,

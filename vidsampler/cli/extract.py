@@ -25,7 +25,7 @@ EXAMPLE = (
     "\b\nExamples:\n"
     "  vidsampler extract videos/ shards/\n"
     "  vidsampler extract videos/ shards/ --fps 1 --size 256\n"
-    "  vidsampler extract videos/ small/ --config 3fps-224\n"
+    "  vidsampler extract list.csv small/ --config 3fps-224\n"
     "  vidsampler extract videos/ frames/ --config all-frames"
 )
 SOME_FAILED = 3
@@ -58,6 +58,14 @@ def command(
     ] = None,
     workers: recipes.Workers = None,
     timeout: recipes.Timeout = None,
+    engine: Annotated[
+        Value,
+        typer.Option("--engine", metavar="NAME", help="local, or ray: a cluster [default: local]."),
+    ] = None,
+    address: Annotated[
+        Value,
+        typer.Option("--address", metavar="A", help="Of a Ray cluster [default: one starts here]."),
+    ] = None,
     salvage: recipes.Salvage = False,
     retry_failed: recipes.RetryFailed = False,
     overwrite: recipes.Overwrite = False,
@@ -76,8 +84,8 @@ def command(
 ) -> None:
     """Store frames of many videos in WebDataset shards.
 
-    VIDEOS is a folder, walked through, or one file; OUT is a folder. Running it again does only
-    what is missing. What failed is in OUT/errors.jsonl.
+    VIDEOS is a folder, walked through, one file, or a list of files (.txt, .csv or .jsonl); OUT
+    is a folder. Running it again does only what is missing. What failed is in OUT/errors.jsonl.
     """
     out = output_of(context)
     layers = [file_layer(config, NAME)] if config is not None else []
@@ -101,6 +109,8 @@ def command(
         flag_layer("--per-shard", "per_shard", per_shard),
         flag_layer("--workers", "workers", workers),
         flag_layer("--timeout", "timeout", timeout),
+        flag_layer("--engine", "engine", engine),
+        flag_layer("--address", "address", address),
     ]
     resolved = resolve(ExtractConfig, layers).explicit()
     if dry_run:
@@ -122,8 +132,9 @@ def command(
 class Bar:
     """The progress bar, which appears with the first news."""
 
-    def __init__(self, out: Output) -> None:
+    def __init__(self, out: Output, what: str = "videos") -> None:
         self._out = out
+        self._what = what
         self._stack = ExitStack()
         self._progress: Progress | None = None
         self._shown = 0
@@ -141,9 +152,9 @@ class Bar:
         self._shown = 0
 
     def show(self, finished: int, total: int) -> None:
-        """So many videos are finished."""
+        """So many are finished."""
         if self._progress is None:
-            self._progress = self._stack.enter_context(self._out.progress(total, "videos"))
+            self._progress = self._stack.enter_context(self._out.progress(total, self._what))
         while self._shown < finished:
             self._shown += 1
             self._progress.advance()

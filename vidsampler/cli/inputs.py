@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vidsampler.errors import InputError, UsageError, VidsamplerError
 from vidsampler.files import VIDEO_SUFFIXES, walk_videos
+from vidsampler.lists import is_list, read_list
 
 STDIN = "-"
 
@@ -40,10 +41,11 @@ class Item:
 def collect(words: Sequence[str]) -> list[Item]:
     """Finds the videos, folders walked through in the order of their names.
 
-    Files are taken as they are: the name's ending counts only inside folders.
+    Files are taken as they are: the name's ending counts only inside folders, and for lists.
 
     Raises:
         UsageError: Standard input is asked for twice, or is a terminal.
+        InputError: A list cannot be read.
     """
     if words.count(STDIN) > 1:
         raise UsageError("standard input (-) can be read only once")
@@ -53,7 +55,9 @@ def collect(words: Sequence[str]) -> list[Item]:
         raise UsageError("standard input (-) is a terminal", hint="pipe a video into it")
     items: list[Item] = []
     for word in words:
-        if word == STDIN or not os.path.isdir(word):
+        if is_list(word):
+            items += [Item(str(path)) for path in read_list(word).values()]
+        elif word == STDIN or not os.path.isdir(word):
             items.append(Item(word))
         elif found := [Item(each.path, each.error) for each in walk_videos(word)]:
             items += found

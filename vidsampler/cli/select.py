@@ -23,6 +23,7 @@ from vidsampler.cli.targets import (
 )
 from vidsampler.config import SelectConfig, file_layer, flag_layer, resolve, set_layer, to_plain
 from vidsampler.errors import UsageError
+from vidsampler.lists import is_list
 from vidsampler.timecode import format_time
 
 if TYPE_CHECKING:
@@ -114,8 +115,8 @@ def command(
 ) -> None:
     """Print the frames of a video that are worth keeping.
 
-    VIDEOS are video files, folders of videos, or - for standard input. Flags win over --set, and
-    --set over --config.
+    VIDEOS are video files, folders of videos, lists of files (.txt, .csv, .jsonl), or - for
+    standard input. Flags win over --set, and --set over --config.
     """
     out = output_of(context)
     if json and as_csv:
@@ -138,7 +139,8 @@ def command(
     items = collect(videos)
     # By the words, not by what they hold: a folder gives the same shape of output with one video
     # in it as with ten.
-    many = len(items) > 1 or len(videos) > 1 or os.path.isdir(videos[0])
+    first_is_many = os.path.isdir(videos[0]) or is_list(videos[0])
+    many = len(items) > 1 or len(videos) > 1 or first_is_many
     targets = plan_targets([item.stem for item in items], frames_dir, sheet, many=many)
     check_targets(frames_dir, sheet)
     check_inputs_are_kept([item.name for item in items], targets)

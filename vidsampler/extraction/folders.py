@@ -10,7 +10,7 @@ from vidsampler.errors import UsageError
 from vidsampler.files import sync_folder, write_file, writing
 from vidsampler.shards.errors import add_error, read_errors
 from vidsampler.shards.folder import CONFIG, ERRORS, LOCK, PLAN, OutputFolder, stem_of
-from vidsampler.shards.job import Item, Outcome, Unit
+from vidsampler.shards.job import Item, Outcome, Packed, Packer, Unit
 from vidsampler.shards.manifest import Failure
 from vidsampler.shards.writer import remove_spool
 
@@ -100,7 +100,19 @@ class FolderJob:
         Raises:
             VidsamplerError: There is no room.
         """
-        (outcome,) = outcomes
+        self.place(unit, _as_it_is(unit, outcomes))
+
+    def packer(self, temporary: Path) -> Packer:
+        """A folder of frames is as it should be already."""
+        return _as_it_is
+
+    def place(self, unit: Unit, packed: Packed) -> None:
+        """As `commit`.
+
+        Raises:
+            VidsamplerError: There is no room.
+        """
+        (outcome,) = packed.outcomes
         source = outcome.item.source
         if outcome.failure is not None:
             self.failed[source] = outcome.failure
@@ -122,3 +134,7 @@ class FolderJob:
     def _files_of(self, stem: str) -> tuple[str, str]:
         """What a video becomes: its folder or mp4, and its commit file."""
         return f"{stem}.mp4" if self._mp4 else stem, f"{stem}.json"
+
+
+def _as_it_is(unit: Unit, outcomes: Sequence[Outcome]) -> Packed:
+    return Packed(tuple(outcomes))

@@ -102,6 +102,9 @@ class ExtractConfig:
         per_shard: Videos a shard.
         workers: Processes; null: as many as there are processors to use.
         timeout: Seconds that one video may take; null: no limit.
+        engine: `local`, or `ray`: shards are made on the nodes of a Ray cluster, which see the
+            videos and the output folder under the same paths.
+        address: Of the Ray cluster; null: `RAY_ADDRESS`, or a Ray of this machine's processors.
     """
 
     recipe: Recipe = Recipe()
@@ -109,8 +112,12 @@ class ExtractConfig:
     per_shard: int = 128
     workers: int | None = None
     timeout: float | None = 600.0
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
 
     def __post_init__(self) -> None:
+        if self.address is not None and self.engine != "ray":
+            raise ConfigError("--address needs --engine ray", hint="it is that of a Ray cluster")
         if not 1 <= self.per_shard <= 100_000:
             raise ConfigError(f"per_shard must be from 1 to 100,000, not {self.per_shard}")
         if self.workers is not None and not 1 <= self.workers <= 1024:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,12 @@ from vidsampler.shards.manifest import Failure
 from vidsampler.shards.writer import Member
 from vidsampler.stop import Stop
 from vidsampler.workers import Answer, WorkerPool
+
+AHEAD = 16
+"""Of so many units, the one with the longest video is begun first."""
+
+ROUNDS = 4
+"""The last units are worked on together: so many tasks for each worker, the shortest last."""
 
 
 class Stored(Protocol):
@@ -32,12 +39,27 @@ class Work:
         spool: Where it puts what it makes.
         cost: Relative; long ones are begun first.
         problem: Why there is nothing to work on: (class, message).
+        reads: The file that the task reads, where it was there when the work was made.
     """
 
     task: Any
     spool: Path | None = None
     cost: float = 0.0
     problem: tuple[str, str] = ("missing", "the file is gone")
+    reads: Path | None = None
+
+
+@dataclass(frozen=True)
+class Lot:
+    """A unit with all its work, the longest first."""
+
+    unit: Unit
+    works: tuple[tuple[Item, Work], ...]
+
+    @property
+    def longest(self) -> float:
+        """The largest cost."""
+        return max((work.cost for _, work in self.works), default=0.0)
 
 
 @dataclass
@@ -68,7 +90,7 @@ def build(
 
     Args:
         job: Where they go.
-        units: In the order in which they are committed, more or less.
+        units: What is to be made.
         function: "module:function" that a worker calls with a `Work.task`; gives a `Stored`.
         work_of: The work of an item; the path is a free name for its spool.
         workers: Processes.
@@ -82,10 +104,18 @@ def build(
         KeyboardInterrupt: Asked for twice.
     """
     opened: dict[str, _Open] = {}
-    queue = _tasks(units, opened, work_of, job.temporary)
-    upcoming = next(queue, None)
+    groups = _groups(lots(units, work_of, job.temporary), ROUNDS * workers)
+    waiting: deque[tuple[Unit, Item, Work]] = deque()
     commits: list[Future[None]] = []
     with WorkerPool(function, workers) as pool, ThreadPoolExecutor(1, "commit") as writer:
+
+        def fill() -> None:
+            """Makes sure that there is something to do, as long as there is."""
+            while not waiting and (group := next(groups, None)) is not None:
+                for lot in group:
+                    opened[lot.unit.name] = _Open(lot.unit)
+                tasks = [(lot.unit, item, work) for lot in group for item, work in lot.works]
+                waiting.extend(sorted(tasks, key=lambda task: -task[2].cost))
 
         def settle(unit: Unit, outcome: Outcome) -> None:
             finished(outcome)
@@ -97,52 +127,83 @@ def build(
                 commits.append(writer.submit(_commit, job, unit, ordered, committed))
 
         last: str | None = None  # the unit at hand when the user wanted to stop
-        while upcoming is not None or opened:
-            if stop.requested:
-                last = last or next(iter(opened), None)
-                if last not in opened:
-                    break
-            while upcoming is not None and pool.idle:
-                unit, item, work = upcoming
-                if last is not None and unit.name != last:
-                    upcoming = None
-                    break
+        fill()
+        while waiting or opened:
+            if stop.requested and last is None:
+                last = next(iter(opened), "")
+                waiting = deque(task for task in waiting if task[0].name == last)
+            if last is not None and last not in opened:
+                break
+            while waiting and pool.idle:
+                unit, item, work = waiting.popleft()
                 if work.task is None:
-                    failure = Failure(item.key, item.source, "find", *work.problem)
-                    settle(unit, Outcome(item, failure=failure))
+                    settle(unit, Outcome(item, failure=_not_begun(item, work)))
                 else:
                     pool.submit((unit, item, work.spool), work.task, item.source, timeout)
-                upcoming = next(queue, None)
+                if last is None:
+                    fill()
             for answer in pool.wait_some():
-                settle(answer.tag[0], _outcome(answer))
+                settle(answer.tag[0], outcome_of(answer))
             while commits and commits[0].done():
                 commits.pop(0).result()
         for commit in commits:
             commit.result()
 
 
-def _tasks(
-    units: Sequence[Unit],
-    opened: dict[str, _Open],
-    work_of: Callable[[Item, Path], Work],
-    temporary: Path,
-) -> Iterator[tuple[Unit, Item, Work]]:
-    """All work, unit after unit, the most costly of a unit first; opens units on the way."""
+def lots(
+    units: Sequence[Unit], work_of: Callable[[Item, Path], Work], temporary: Path
+) -> Iterator[Lot]:
+    """All work, unit after unit; of the next few the one with the longest video first."""
+    ahead: list[Lot] = []
     for number, unit in enumerate(units):
-        opened[unit.name] = _Open(unit)
         works = [
             (item, work_of(item, temporary / f"{number}-{position}"))
             for position, item in enumerate(unit.items)
         ]
-        for item, work in sorted(works, key=lambda each: -each[1].cost):
-            yield unit, item, work
+        ahead.append(Lot(unit, tuple(sorted(works, key=lambda each: -each[1].cost))))
+        if len(ahead) == AHEAD:
+            yield _take_longest(ahead)
+    while ahead:
+        yield _take_longest(ahead)
 
 
-def _outcome(answer: Answer) -> Outcome:
+def _take_longest(ahead: list[Lot]) -> Lot:
+    # Of equal ones the first.
+    return ahead.pop(max(range(len(ahead)), key=lambda i: (ahead[i].longest, -i)))
+
+
+def _groups(all_lots: Iterator[Lot], least: int) -> Iterator[list[Lot]]:
+    """Lots one by one, but the last ones, with ``least`` items or more, together.
+
+    So all processes have something to do until the very end, and only a few units are open.
+    """
+    tail: deque[Lot] = deque()
+    held = 0
+    for lot in all_lots:
+        tail.append(lot)
+        held += len(lot.works)
+        while held - len(tail[0].works) >= least:
+            first = tail.popleft()
+            held -= len(first.works)
+            yield [first]
+    if tail:
+        yield list(tail)
+
+
+def _not_begun(item: Item, work: Work) -> Failure:
+    return Failure(item.key, item.source, "find", *work.problem)
+
+
+def outcome_of(answer: Answer) -> Outcome:
+    """What an answer to a task with the tag (unit, item, spool) means.
+
+    Raises:
+        VidsamplerError: Nothing more can be stored.
+    """
     _, item, spool = answer.tag
     if answer.error is not None:
         if answer.error.code == "unwritable":
-            raise answer.error  # no fault of the video's: nothing more can be stored
+            raise answer.error  # no fault of the video's
         failure = Failure(item.key, item.source, "decode", answer.error.code, answer.error.message)
         return Outcome(item, failure=failure)
     stored: Stored = answer.result
@@ -151,6 +212,24 @@ def _outcome(answer: Answer) -> Outcome:
         failure = replace(stored.failure, key=item.key, source=item.source)
         return Outcome(item, failure=failure)
     return Outcome(item, stored.members, stored.frames, spool)
+
+
+def make_all(pool: WorkerPool, lot: Lot, timeout: float | None) -> Iterator[Outcome]:
+    """Works on one unit alone, and gives each outcome as it comes.
+
+    Raises:
+        VidsamplerError: Nothing more can be stored.
+    """
+    waiting = deque(lot.works)
+    while waiting or pool.running:
+        while waiting and pool.idle:
+            item, work = waiting.popleft()
+            if work.task is None:
+                yield Outcome(item, failure=_not_begun(item, work))
+            else:
+                pool.submit((lot.unit, item, work.spool), work.task, item.source, timeout)
+        for answer in pool.wait_some():
+            yield outcome_of(answer)
 
 
 def _commit(

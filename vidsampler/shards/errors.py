@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -30,7 +31,9 @@ def add_error(folder: Path, failure: Failure) -> None:
         VidsamplerError: It cannot be written.
     """
     path = folder / ERRORS
-    with writing(path), path.open("ab") as file:
+    # Where somebody put a link in its place, what that leads to is not written to.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    with writing(path), os.fdopen(os.open(path, flags, 0o666), "ab") as file:
         file.write(to_json_bytes(failure.to_json()))
 
 

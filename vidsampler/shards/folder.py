@@ -17,7 +17,7 @@ from vidsampler.errors import InputError, UsageError
 from vidsampler.files import TEMPORARY, to_json_bytes, write_file, writing
 from vidsampler.shards.key import KEY
 from vidsampler.shards.manifest import FORMAT, NAME, committed
-from vidsampler.shards.writer import remove_spool
+from vidsampler.shards.writer import remove_spool, set_aside
 
 PLAN = "plan.jsonl"
 ERRORS = "errors.jsonl"
@@ -67,6 +67,9 @@ class OutputFolder:
     def close(self) -> None:
         """Gives it back."""
         shutil.rmtree(self.temporary, ignore_errors=True)
+        self._unlock()
+
+    def _unlock(self) -> None:
         unlock_folder(self.folder, self._lock)
 
     def write_plan(self, lines: Iterable[dict[str, Any]]) -> None:
@@ -92,21 +95,10 @@ class OutputFolder:
             raise UsageError(f"{self.folder}: is not a folder", code="unwritable")
 
     def _read_plan(self) -> None:
-        path = self.folder / PLAN
-        if not path.exists():
+        found = read_plan(self.folder)
+        if found is None:
             return
-        try:
-            header, *lines = (json.loads(line) for line in path.read_bytes().splitlines())
-            if header["format"] != FORMAT:
-                raise ValueError(f"format {header['format']}, this version writes {FORMAT}")
-            for line in lines:
-                _check_line(line, header["layout"])
-        except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise InputError(
-                f"{path}: the plan of this folder cannot be read: {error}",
-                hint="name another folder",
-                code="damaged",
-            ) from error
+        header, lines = found
         if self.overwrite:
             self._clear(header, lines)
             return
@@ -126,6 +118,8 @@ class OutputFolder:
             for name in dict.fromkeys(names):
                 (self.folder / f"{name}.json").unlink(missing_ok=True)
                 (self.folder / f"{name}.tar").unlink(missing_ok=True)
+                for left in set_aside(self.folder, name):
+                    left.unlink(missing_ok=True)
                 if header["layout"] == "folders":
                     (self.folder / f"{name}.mp4").unlink(missing_ok=True)
                     remove_spool(self.folder / name)
@@ -163,7 +157,9 @@ def _locked(folder: Path) -> int:
     """The lock file, open and locked."""
     path = folder / LOCK
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        # No link is followed: nothing outside the folder is made.
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        handle = os.open(path, flags, 0o666)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -179,6 +175,30 @@ def _locked(folder: Path) -> int:
             if os.path.samestat(os.fstat(handle), os.stat(path)):
                 return handle
         os.close(handle)
+
+
+def read_plan(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    """The header and the lines of a folder's plan; None where there is none.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    path = folder / PLAN
+    if not path.exists():
+        return None
+    try:
+        header, *lines = (json.loads(line) for line in path.read_bytes().splitlines())
+        if header["format"] != FORMAT:
+            raise ValueError(f"format {header['format']}, this version writes {FORMAT}")
+        for line in lines:
+            _check_line(line, header["layout"])
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(
+            f"{path}: the plan of this folder cannot be read: {error}",
+            hint="name another folder",
+            code="damaged",
+        ) from error
+    return header, lines
 
 
 def unfinished(folder: Path, made: set[str]) -> int:

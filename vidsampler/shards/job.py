@@ -6,8 +6,8 @@ first of its shards is begun: whatever happens, a further run makes the same sha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,11 +15,12 @@ from vidsampler.shards.folder import OutputFolder
 from vidsampler.shards.key import make_key
 from vidsampler.shards.manifest import (
     Failure,
+    Manifest,
     check_tar,
     committed,
     read_manifest,
 )
-from vidsampler.shards.writer import Member, ShardWriter, remove_spool
+from vidsampler.shards.writer import Member, ShardWriter, place, remove_spool
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,59 @@ class Outcome:
     failure: Failure | None = None
 
 
+@dataclass(frozen=True)
+class Packed:
+    """A unit that is on the disk, but not at its place yet.
+
+    Attributes:
+        outcomes: Of its items, in order.
+        manifest: Of a shard.
+        tar: Of a shard with samples.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    manifest: Manifest | None = None
+    tar: Path | None = None
+
+
+Packer = Callable[[Unit, Sequence[Outcome]], Packed]
+"""Makes one file of what the items of a unit gave; picklable, for another machine to call."""
+
+
+@dataclass(frozen=True)
+class ShardPacker:
+    """Writes the tar of a shard.
+
+    Attributes:
+        recipe: For the commit file.
+        temporary: A folder on the file system of the output.
+    """
+
+    recipe: dict[str, Any]
+    temporary: Path
+
+    def __call__(self, unit: Unit, outcomes: Sequence[Outcome]) -> Packed:
+        """Writes it, and deletes the spools.
+
+        Raises:
+            VidsamplerError: There is no room.
+        """
+        failed = [each.failure for each in outcomes if each.failure is not None]
+        with ShardWriter(self.temporary, unit.name, self.recipe, self.temporary) as writer:
+            for outcome in outcomes:
+                if outcome.failure is None:
+                    item = outcome.item
+                    writer.add(
+                        item.key, item.source, outcome.members, outcome.frames, outcome.spool
+                    )
+            manifest = writer.finish(failed)
+        for outcome in outcomes:
+            remove_spool(outcome.spool)
+        # What is in the tar by now need not be sent around.
+        light = tuple(replace(each, members=(), spool=None) for each in outcomes)
+        return Packed(light, manifest, self.temporary / f"{unit.name}.tar")
+
+
 class Job(Protocol):
     """An output folder, opened for one run; `ShardJob` and `FolderJob` are such."""
 
@@ -88,8 +142,16 @@ class Job(Protocol):
         """The units that hold these sources, and those that an earlier run did not finish."""
         ...
 
+    def packer(self, temporary: Path) -> Packer:
+        """What packs a unit; ``temporary`` is a folder below the job's own."""
+        ...
+
+    def place(self, unit: Unit, packed: Packed) -> None:
+        """Puts a packed unit in its place."""
+        ...
+
     def commit(self, unit: Unit, outcomes: Sequence[Outcome]) -> None:
-        """Puts a unit in its place."""
+        """Packs a unit and puts it in its place."""
         ...
 
 
@@ -203,23 +265,24 @@ class ShardJob:
         Raises:
             VidsamplerError: There is no room.
         """
-        failed = [each.failure for each in outcomes if each.failure is not None]
-        with ShardWriter(
-            self._output.folder, unit.name, self._recipe, self._output.temporary
-        ) as writer:
-            for outcome in outcomes:
-                if outcome.failure is None:
-                    item = outcome.item
-                    writer.add(
-                        item.key, item.source, outcome.members, outcome.frames, outcome.spool
-                    )
-            writer.commit(failed)
-        for outcome in outcomes:
-            remove_spool(outcome.spool)
+        self.place(unit, self.packer(self.temporary)(unit, outcomes))
+
+    def packer(self, temporary: Path) -> Packer:
+        """What writes the tar."""
+        return ShardPacker(self._recipe, temporary)
+
+    def place(self, unit: Unit, packed: Packed) -> None:
+        """Puts the tar in its place, then its commit file.
+
+        Raises:
+            VidsamplerError: There is no room.
+        """
+        assert packed.manifest is not None
+        assert packed.tar is not None
+        place(self._output.folder, packed.manifest, packed.tar)
         self._committed.add(unit.name)
-        self._account(
-            {each.item.source: each.frames for each in outcomes if each.failure is None}, failed
-        )
+        done = {each.item.source: each.frames for each in packed.outcomes if each.failure is None}
+        self._account(done, packed.manifest.failed)
 
     def _account(self, done: dict[str, int], failed: Iterable[Failure]) -> None:
         """A later shard has the last word: there a failed video was tried again."""

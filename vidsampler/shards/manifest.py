@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +17,15 @@ from vidsampler.errors import InputError
 from vidsampler.shards.key import KEY
 
 FORMAT = 1
+MOST_MEMBER = (8 << 30) - 1
+"""Bytes that the header of a tar can say."""
 NAME = re.compile(r"[0-9]{6,}")
-MEND = "copy it again, or delete it with its .json and extract again"
+MEND = "copy it again, or: vidsampler verify FOLDER --repair, then extract again"
+MEMBER = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+"""What the name of a sample's file looks like without its key: nothing that leads elsewhere."""
+
+MOST_BYTES = 1 << 30
+"""A commit file is no longer than this; one of 100,000 videos of 300 frames has about as much."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,9 @@ def read_manifest(path: Path) -> Manifest:
         InputError: It is damaged (class ``damaged``), or of another kind (``foreign``).
     """
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MOST_BYTES:
+            raise InputError(f"{path}: not the commit file of a shard", code="foreign")
         data = json.loads(path.read_bytes())
     except OSError as error:
         why = error.strerror or str(error)
@@ -146,7 +157,7 @@ def read_manifest(path: Path) -> Manifest:
                 code="foreign",
             )
         size = int(data["bytes"])
-        return Manifest(
+        found = Manifest(
             name=path.stem,
             bytes=size,
             sha256=str(data["sha256"]),
@@ -158,6 +169,9 @@ def read_manifest(path: Path) -> Manifest:
             failed=tuple(Failure.from_json(each) for each in data["failed"]),
             frames=int(data["frames"]),
         )
+        if int(data["samples"]) != len(found.entries):
+            raise ValueError(f"{data['samples']} samples, {len(found.entries)} in the index")
+        return found
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{path}: not the commit file of a shard ({type(error).__name__}: {error})",
@@ -170,6 +184,11 @@ def _entry(key: str, source: str, offset: int, members: Any, bytes_: int) -> Ent
     least = min((size for _, size in sizes), default=0)
     if not KEY.fullmatch(key) or min(offset, least) < 0:
         raise ValueError(f"sample {key!r}")
+    for name, member_size in sizes:
+        if len(name) > 16 or not MEMBER.fullmatch(name) or member_size > MOST_MEMBER:
+            raise ValueError(f"sample {key!r}: the file {name[:80]!r} of {member_size} bytes")
+    if len(dict(sizes)) != len(sizes):
+        raise ValueError(f"sample {key!r}: two files of one name")
     if offset + sum(size for _, size in sizes) > bytes_:
         raise ValueError(f"sample {key!r} lies outside the tar")
     return Entry(key, source, offset, sizes)
@@ -185,7 +204,7 @@ def check_tar(folder: Path, manifest: Manifest) -> None:
         return
     path = folder / f"{manifest.name}.tar"
     try:
-        size = path.stat().st_size
+        status = path.stat()
     except FileNotFoundError:
         raise InputError(
             f"{path}: the shard is missing, its commit file is there", hint=MEND, code="damaged"
@@ -193,9 +212,11 @@ def check_tar(folder: Path, manifest: Manifest) -> None:
     except OSError as error:
         why = error.strerror or str(error)
         raise InputError(f"{path}: cannot be read: {why}", code="unreadable") from error
-    if size != manifest.bytes:
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"{path}: not a regular file", code="foreign")
+    if status.st_size != manifest.bytes:
         raise InputError(
-            f"{path}: {size:,} bytes long, {manifest.bytes:,} were committed",
+            f"{path}: {status.st_size:,} bytes long, {manifest.bytes:,} were committed",
             hint=MEND,
             code="damaged",
         )

@@ -25,6 +25,12 @@ from vidsampler.shards.writer import BLOCK, header, padded
 
 PICTURES = (".jpg", ".png", ".webp")
 
+MOST_AT_ONCE = 0x7FFFF000
+"""Bytes that the system gives at once."""
+
+LARGE = 64 << 20
+"""A sample of more bytes is looked at before it is read."""
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -201,19 +207,38 @@ class Reader:
         """Members that follow each other, ``before`` bytes after the sample's first header."""
         sizes = [padded(size) for _, size in members]
         length = sum(sizes) + BLOCK * len(sizes)
-        data = memoryview(os.pread(self._descriptor(shard), length, entry.offset + before))
+        if length > MOST_AT_ONCE:
+            raise InputError(
+                f"{self._tar(shard)}: {entry.key} has {length:,} bytes, too many to read at once",
+                code="too-large",
+            )
+        start = entry.offset + before
+        if length > LARGE:
+            # Not for nothing: nobody has to take a gigabyte to learn that it is not there.
+            at = 0
+            for (name, size), room in zip(members, sizes, strict=True):
+                first = os.pread(self._descriptor(shard), BLOCK, start + at)
+                self._check_header(shard, entry, name, size, first)
+                at += BLOCK + room
+        data = memoryview(os.pread(self._descriptor(shard), length, start))
         found = {}
         at = 0
         for (name, size), room in zip(members, sizes, strict=True):
-            if data[at : at + BLOCK] != header(f"{entry.key}.{name}", size) or len(data) < length:
-                raise InputError(
-                    f"{self._tar(shard)}: {entry.key}.{name} is not where the index says",
-                    hint="extract this folder again with --overwrite, or copy the shard again",
-                    code="damaged",
-                )
+            block = data[at : at + BLOCK] if len(data) == length else b""
+            self._check_header(shard, entry, name, size, block)
             found[name] = data[at + BLOCK : at + BLOCK + size]
             at += BLOCK + room
         return found
+
+    def _check_header(
+        self, shard: int, entry: Entry, name: str, size: int, block: bytes | memoryview
+    ) -> None:
+        if block != header(f"{entry.key}.{name}", size):
+            raise InputError(
+                f"{self._tar(shard)}: {entry.key}.{name} is not where the index says",
+                hint=MEND,
+                code="damaged",
+            )
 
     def _tar(self, shard: int) -> Path:
         return self.folder / f"{self.manifests[shard].name}.tar"

@@ -20,6 +20,7 @@ from vidsampler.shards.folder import CONFIG
 from vidsampler.shards.job import Item, Job, Outcome, Unit
 from vidsampler.shards.manifest import Failure
 from vidsampler.stop import Stop
+from vidsampler.video.container import usable_cpus
 
 SomeJob = TypeVar("SomeJob", bound=Job)
 
@@ -65,8 +66,10 @@ def run(
     out: Path,
     config: dict[str, Any],
     not_found: Mapping[str, InputError] | None = None,
-    workers: int,
+    workers: int | None,
     timeout: float | None,
+    engine: str = "local",
+    address: str | None = None,
     retry_failed: bool = False,
     progress: Callable[[int, int], None] | None = None,
     asked_to_stop: Callable[[], None] | None = None,
@@ -81,8 +84,10 @@ def run(
         out: The folder's path.
         config: Stored as ``config.yaml``, for the same run again.
         not_found: What could not even be looked at.
-        workers: Processes.
+        workers: Processes; None: as many as there are processors to use.
         timeout: Seconds for one item.
+        engine: ``local``, or ``ray``: `vidsampler.shards.cluster`.
+        address: Of the Ray cluster.
         retry_failed: Try the items again that failed in an earlier run.
         progress: Called with how many items are finished and how many there are to do.
         asked_to_stop: Called at the first Ctrl-C.
@@ -118,17 +123,19 @@ def run(
             if progress is not None:
                 progress(next(numbers), total)
 
-        build(
-            job,
-            units,
-            function,
-            work_of,
-            workers=workers,
-            timeout=timeout,
-            stop=stop,
-            committed=committed,
-            finished=finished,
-        )
+        common: dict[str, Any] = {
+            "timeout": timeout,
+            "stop": stop,
+            "committed": committed,
+            "finished": finished,
+        }
+        if engine == "ray":
+            from vidsampler.shards.cluster import build_on_ray
+
+            build_on_ray(job, units, function, work_of, workers=workers, address=address, **common)
+        else:
+            processes = workers or usable_cpus()
+            build(job, units, function, work_of, workers=processes, **common)
         failures = [
             Failure("", source, "find", error.code, error.message)
             for source, error in (not_found or {}).items()

@@ -17,6 +17,8 @@ from vidsampler.files import sync_folder, to_json_bytes, write_file, writing
 from vidsampler.shards.manifest import Entry, Failure, Manifest
 
 BLOCK = tarfile.BLOCKSIZE
+DAMAGED = ".damaged"
+"""How the names of files end that a repair has put aside."""
 _CHUNK = 1 << 20
 
 
@@ -127,20 +129,25 @@ class ShardWriter:
         Raises:
             VidsamplerError: There is no room.
         """
-        final = self.folder / f"{self.name}.tar"
-        with writing(final):
-            if self._entries:
+        manifest = self.finish(failed)
+        place(self.folder, manifest, self._path)
+        return manifest
+
+    def finish(self, failed: Sequence[Failure] = ()) -> Manifest:
+        """Ends the tar, whole and on the disk, under its temporary name; `place` does the rest.
+
+        Raises:
+            VidsamplerError: There is no room.
+        """
+        if self._entries:
+            with writing(self._path):
                 self._write(bytes(2 * BLOCK))
                 assert self._file is not None
                 self._file.flush()
                 os.fsync(self._file.fileno())
                 self._file.close()
                 self._file = None
-                os.replace(self._path, final)
-                sync_folder(self.folder)
-            else:
-                final.unlink(missing_ok=True)
-        manifest = Manifest(
+        return Manifest(
             name=self.name,
             bytes=self._offset,
             sha256=self._sha256.hexdigest() if self._entries else "",
@@ -149,10 +156,6 @@ class ShardWriter:
             failed=tuple(failed),
             frames=self._frames,
         )
-        write_file(
-            self.folder / f"{self.name}.json", to_json_bytes(manifest.to_json()), durable=True
-        )
-        return manifest
 
     def _write(self, data: bytes) -> None:
         if self._file is None:
@@ -170,6 +173,36 @@ class ShardWriter:
                 raise OSError(0, "its spooled data are shorter than they should be")
             self._write(data)
             left -= len(data)
+
+
+def place(folder: Path, manifest: Manifest, tar: Path) -> None:
+    """Puts a finished tar in its place, then its commit file.
+
+    Args:
+        folder: Where the shard goes.
+        manifest: What the tar holds.
+        tar: Where it lies, on the same file system; not looked at where every video failed.
+
+    Raises:
+        VidsamplerError: It cannot be written.
+    """
+    final = folder / f"{manifest.name}.tar"
+    with writing(final):
+        if manifest.entries:
+            os.replace(tar, final)
+            sync_folder(folder)
+        else:
+            final.unlink(missing_ok=True)
+    commit = folder / f"{manifest.name}.json"
+    write_file(commit, to_json_bytes(manifest.to_json()), durable=True)
+    with writing(commit):
+        for path in set_aside(folder, manifest.name):  # it has been done again
+            path.unlink(missing_ok=True)
+
+
+def set_aside(folder: Path, name: str) -> tuple[Path, Path]:
+    """Where ``vidsampler verify --repair`` puts the commit file and the tar of a damaged shard."""
+    return folder / f"{name}.json{DAMAGED}", folder / f"{name}.tar{DAMAGED}"
 
 
 def remove_spool(spool: Path | None) -> None:

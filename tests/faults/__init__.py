@@ -1,0 +1,1 @@
+"""Faults that are really done to a run: kills, full disks, stalls, damaged files."""
