@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vidsampler.extract import extract as extract
     from vidsampler.retriever import Retriever as Retriever
-    from vidsampler.select import Selection as Selection
     from vidsampler.select import select as select
+    from vidsampler.selection import Selection as Selection
     from vidsampler.shard import shard as shard
 
 __version__ = "0.1.0"
@@ -25,7 +25,7 @@ __all__ = ["Retriever", "Selection", "__version__", "extract", "select", "shard"
 
 _HOME = {
     "Retriever": "vidsampler.retriever",
-    "Selection": "vidsampler.select",
+    "Selection": "vidsampler.selection",
     "extract": "vidsampler.extract",
     "select": "vidsampler.select",
     "shard": "vidsampler.shard",

@@ -134,6 +134,7 @@ def _known_words() -> dict[str, tuple[str, ...]]:
     """The words of options that take one of a few, by the option's name."""
     # Late for the reason given in `_commands`.
     from vidsampler.cli import eval as evaluation
+    from vidsampler.handover import FORMATS
 
     return {
         "sampler": registry.names("samplers"),
@@ -144,6 +145,8 @@ def _known_words() -> dict[str, tuple[str, ...]]:
         "v2t": evaluation.CONVENTIONS,
         "table": evaluation.TABLES,
         "published": evaluation.PUBLISHED,
+        "hand_over": FORMATS,
+        "precision": ("fp32", "bf16"),
     }
 
 
