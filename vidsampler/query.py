@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 _DECODED = 256
 """Frames that are held at once."""
-_ENCODED = 32
-"""Frames of one pass through the image tower."""
+_ENCODED = {"cpu": 4, "cuda": 64}
+"""Frames of one pass through the image tower. On a CPU, the large layers of more frames than these
+cost more in fresh memory than in arithmetic."""
 
 
 def check_questions(
@@ -196,12 +197,13 @@ class ImageText:
         import torch
 
         backbone, pixels = self._loaded
+        batch = _ENCODED.get(self.device.partition(":")[0], 16)
         found = []
         with torch.inference_mode():
-            for start in range(0, len(pictures), _ENCODED):
+            for start in range(0, len(pictures), batch):
                 squares = [
                     pixels(torch.from_numpy(each).to(self.device).permute(2, 0, 1)[None])
-                    for each in pictures[start : start + _ENCODED]
+                    for each in pictures[start : start + batch]
                 ]
                 found.append(self._unit(backbone.encode_frames(torch.cat(squares)), "frames"))
         return np.concatenate(found)

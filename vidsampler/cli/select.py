@@ -137,7 +137,6 @@ def command(
         typer.Option(
             "--max-width",
             metavar="PIXELS",
-            min=1,
             help="Make wider frames of --frames-dir and --for smaller.",
         ),
     ] = None,
@@ -231,6 +230,8 @@ def _wishes(
         check_format(hand_over)
         if as_csv:
             raise UsageError("choose one of --for and --csv")
+    if max_width is not None and max_width < 1:
+        raise UsageError(f"--max-width must be at least 1 pixel, not {max_width}")
     if max_width is not None and hand_over is None and frames_dir is None:
         raise UsageError("--max-width is for the frames of --frames-dir or --for")
     if sheet_all and sheet is None:
