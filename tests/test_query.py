@@ -183,6 +183,7 @@ def test_a_score_does_not_depend_on_what_else_is_asked(model: ImageText) -> None
         ({"query": "a dog"}, "needs an image-text model"),
         ({"query": "  ", "backbone": "tiny"}, "the question (--query) is empty"),
         ({"query": ["a", ""], "backbone": "tiny"}, "the question (--query) is empty"),
+        ({"query": "a\udcff", "backbone": "tiny"}, "(--query) 'a\\udcff' is not text"),
         ({"query": "a", "backbone": "tniy"}, "unknown backbone 'tniy'; did you mean 'tiny'?"),
         ({"query": "a", "backbone": "no/such.json"}, "no backbone config no/such.json"),
         ({"query": ["a", "b"], "backbone": "tiny", "k": 1}, "at least 2 must be kept, not 1"),

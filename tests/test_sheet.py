@@ -44,7 +44,14 @@ def test_details_give_way_from_the_longest() -> None:
     cell = Cell(flat(0), "0:00:01.000", frame=1562, score=0.25)
     assert cell.details() == ["frame 1562  0.250", "0.250", ""]
     assert Cell(flat(0), "", frame=3).details() == ["frame 3", "", ""]
-    assert Cell(flat(0), "", "black").details() == ["black", ""]
+    assert Cell(flat(0), "", "black").details() == ["black", "black", ""]
+
+
+def test_all_cells_say_the_same_things() -> None:
+    # 8 columns have room for a score, but not for the frame's number beside it.
+    cells = [Cell(flat(0), "0:00:01.000", frame=100_000 * i, score=0.25) for i in range(64)]
+    short = [Cell(flat(0), "0:00:01.000", "0.250") for _ in cells]
+    assert np.array_equal(draw_sheet(cells, ""), draw_sheet(short, ""))
 
 
 def test_kept_frames_stand_out_among_candidates() -> None:

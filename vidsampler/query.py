@@ -61,6 +61,11 @@ def check_questions(
         raise UsageError(
             "the question (--query) is empty", hint='ask something: --query "a dog on a beach"'
         )
+    for question in questions:
+        if any("\ud800" <= letter <= "\udfff" for letter in question):
+            raise UsageError(
+                f"the question (--query) {question!r} is not text", hint="write it in UTF-8"
+            )
     if not 0 <= min_gap < float("inf"):
         raise UsageError(f"min_gap (--min-gap) must be from 0 seconds on, not {min_gap:g}")
     if not questions:

@@ -47,7 +47,7 @@ class Cell:
     def details(self) -> list[str]:
         """What may stand on the right, from the longest to nothing."""
         if self.detail is not None:
-            return [self.detail, ""]
+            return [self.detail, self.detail, ""]
         score = "" if self.score is None else f"{self.score:.3f}"
         frame = "" if self.frame is None else f"frame {self.frame}"
         return [f"{frame}  {score}".strip(), score, ""]
@@ -83,6 +83,7 @@ def draw_sheet(cells: Sequence[Cell], title: str, subtitle: str = "") -> npt.NDA
     if subtitle:
         said = _end_of(subtitle, draw, ImageFont.load_default(17), total - 2 * GAP, start=True)
         draw.text((GAP, TITLE + LINE // 2 - 6), said, MARK, ImageFont.load_default(17), "lm")
+    details = _fitting_details(draw, cells, width, small)
     mixed = len({cell.number is None for cell in cells}) > 1
     for i, cell in enumerate(cells):
         x = GAP + (i % columns) * (width + GAP)
@@ -100,19 +101,22 @@ def draw_sheet(cells: Sequence[Cell], title: str, subtitle: str = "") -> npt.NDA
             draw.rectangle((x, y + height, x + width - 1, y + height + bar - 2), TRACK)
             filled = round((width - 1) * cell.level)
             draw.rectangle((x, y + height, x + filled, y + height + bar - 2), MARK)
-        _caption(draw, cell, (x, y + height + bar + (below - bar) // 2), width, small)
+        line = y + height + bar + (below - bar) // 2
+        draw.text((x, line), cell.label, INK, small, "lm")
+        draw.text((x + width, line), details[i], SOFT, small, "rm")
     return np.asarray(sheet)
 
 
-def _caption(draw: Any, cell: Cell, place: tuple[int, int], width: int, font: Any) -> None:
-    """The label on the left, and on the right as much as there is room for."""
-    x, y = place
-    draw.text((x, y), cell.label, INK, font, "lm")
-    room = width - draw.textlength(cell.label, font) - 8
-    detail = next(
-        each for each in cell.details() if draw.textlength(each, font) <= room or not each
-    )
-    draw.text((x + width, y), detail, SOFT, font, "rm")
+def _fitting_details(draw: Any, cells: Sequence[Cell], width: int, font: Any) -> list[str]:
+    """What stands on the right of each cell: of all cells the same part, one that all have room for.
+
+    Otherwise the eye would have to find out why one cell says more than the next.
+    """
+    rooms = [width - draw.textlength(cell.label, font) - 8 for cell in cells]
+    for details in zip(*(cell.details() for cell in cells), strict=True):
+        if all(draw.textlength(d, font) <= room for d, room in zip(details, rooms, strict=True)):
+            return list(details)
+    return [""] * len(cells)
 
 
 def _badge(draw: Any, x: int, y: int, number: int, size: int, *, marked: bool) -> None:

@@ -117,6 +117,9 @@ class Run:
             for name in ("backbone", "pretrained", "precision"):
                 del settings[name]
             settings["model"] = self._model
+        if item.name == STDIN:
+            # Its temporary file never comes again.
+            settings["cache"] = False
         if target.sheet is not None:
             make_folder(target.sheet.parent)
         wishes, content = self._wishes, None
