@@ -108,7 +108,7 @@ def draw_sheet(cells: Sequence[Cell], title: str, subtitle: str = "") -> npt.NDA
 
 
 def _fitting_details(draw: Any, cells: Sequence[Cell], width: int, font: Any) -> list[str]:
-    """What stands on the right of each cell: of all cells the same part, one that all have room for.
+    """What stands on the right of each cell: the same part of all, one that all have room for.
 
     Otherwise the eye would have to find out why one cell says more than the next.
     """
