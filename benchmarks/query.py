@@ -138,7 +138,11 @@ def main() -> None:
     parser.add_argument(
         "--cache", type=Path, default=Path(tempfile.gettempdir()) / "vidsampler-montage"
     )
+    parser.add_argument(
+        "--minutes", type=float, help="stop after so long and print what there is so far"
+    )
     options = parser.parse_args()
+    begun = time.perf_counter()
     data = os.environ.get("VIDSAMPLER_TEST_DATA")
     if not data:
         sys.exit("set VIDSAMPLER_TEST_DATA to the folder that holds clips/captions.csv")
@@ -153,9 +157,10 @@ def main() -> None:
     shares: dict[int, dict[str, list[float]]] = {
         k: {name: [] for name in samplers} for k in options.k
     }
-    parts = []
-    begun = time.perf_counter()
+    parts: list[float] = []
     for seed in range(options.seed, options.seed + options.montages):
+        if options.minutes and parts and time.perf_counter() - begun > 60 * options.minutes:
+            break
         asked = ask(clips, captions, seed)
         parts.append(asked.part)
         path = cached(asked.pieces, options.cache, SIZE)
