@@ -369,7 +369,7 @@ def main() -> None:
     parser.add_argument(
         "--lengths", type=float, nargs=2, default=(1, 25), metavar=("MIN", "MAX"), help="seconds"
     )
-    parser.add_argument("--samplers", nargs="+", default=list(registry.names("samplers")))
+    parser.add_argument("--samplers", nargs="+", default=list(registry.training_free_samplers()))
     parser.add_argument("--against", default="coverage", help="the sampler to compare with")
     parser.add_argument("--json", type=Path, metavar="FILE", help="save all results")
     parser.add_argument(

@@ -34,7 +34,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from vidsampler.datasets.shapes import KINDS, ShapesSettings, ShapesVideo, read, render
-from vidsampler.sheet import draw_sheet
+from vidsampler.sheet import Cell, draw_sheet
 from vidsampler.video import Video
 from vidsampler.video.positions import uniform_positions
 
@@ -166,14 +166,15 @@ def facts_kept(folder: Path, split: str, sampler: str, k: int, most: int) -> flo
 def sheet(folder: Path, split: str, number: int) -> RGB:
     """A contact sheet of one video's slots with their kinds."""
     video = read(folder, split)[number]
-    captions = []
-    for number, slot in enumerate(video.slots, 1):
+    cells = []
+    pictures = slot_frames(folder, split, video)
+    for number, (slot, picture) in enumerate(zip(video.slots, pictures, strict=True), 1):
         word = str(slot.kind)
         if slot.repeats is not None:
             word = f"repeats {slot.repeats + 1}"
-        captions.append((f"{number}  {word}", f"{slot.time:.1f} s"))
+        cells.append(Cell(picture, f"{number}  {word}", f"{slot.time:.1f} s"))
     title = f"{video.video}: {video.captions[0]}"
-    return draw_sheet(slot_frames(folder, split, video), captions, title)
+    return draw_sheet(cells, title)
 
 
 def timed(settings: ShapesSettings, workers: int) -> tuple[float, float]:

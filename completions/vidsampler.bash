@@ -12,19 +12,26 @@ _vidsampler() {
         select)
             case "$before" in
                 -k|--top-k) return ;;
-                --sampler) COMPREPLY=($(compgen -W $'coverage\ngate\nkeyframe\nrandom\nscene\ntopk\nuniform' -- "$word")); return ;;
+                --sampler) COMPREPLY=($(compgen -W $'aks\nbolt\ncoverage\ngate\nkeyframe\nmdp3\nrandom\nscene\ntopk\ntopscore\nuniform' -- "$word")); return ;;
                 --candidates) return ;;
                 --from) return ;;
                 --to) return ;;
                 --frames-dir) COMPREPLY+=($(compgen -d -- "$word")); compopt -o filenames 2>/dev/null; return ;;
                 --sheet) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --query) return ;;
+                --backbone) return ;;
+                --pretrained) return ;;
+                --precision) COMPREPLY=($(compgen -W $'fp32\nbf16' -- "$word")); return ;;
+                --min-gap) return ;;
+                --for) COMPREPLY=($(compgen -W $'qwen3-vl\nqwen2.5-vl\nopenai\nanthropic\ngemini' -- "$word")); return ;;
+                --max-width) return ;;
                 --seed) return ;;
                 --threads) return ;;
                 --timeout) return ;;
                 --config) COMPREPLY=($(compgen -W $'default\nquick' -- "$word")); COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
                 --set) return ;;
             esac
-            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'-k\n--top-k\n--sampler\n--candidates\n--from\n--to\n--frames-dir\n--sheet\n--json\n--csv\n--seed\n--threads\n--timeout\n--salvage\n--config\n--set\n--dry-run\n--debug\n-h\n--help' -- "$word"))
+            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'-k\n--top-k\n--sampler\n--candidates\n--from\n--to\n--frames-dir\n--sheet\n--sheet-all\n--query\n--backbone\n--pretrained\n--precision\n--min-gap\n--no-cache\n--for\n--max-width\n--json\n--csv\n--seed\n--threads\n--timeout\n--salvage\n--config\n--set\n--dry-run\n--debug\n-h\n--help' -- "$word"))
             else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
         extract)
             case "$before" in
@@ -85,7 +92,7 @@ _vidsampler() {
                 --frames) return ;;
                 --backbone) return ;;
                 --pretrained) return ;;
-                --sampler) COMPREPLY=($(compgen -W $'coverage\ngate\nkeyframe\nrandom\nscene\ntopk\nuniform' -- "$word")); return ;;
+                --sampler) COMPREPLY=($(compgen -W $'aks\nbolt\ncoverage\ngate\nkeyframe\nmdp3\nrandom\nscene\ntopk\ntopscore\nuniform' -- "$word")); return ;;
                 --head) COMPREPLY=($(compgen -W $'emcl\nemcl-features\nmean\nmlp\nqscore\nseq\nseqlstm\ntmass\ntransformer\nxpool' -- "$word")); return ;;
                 --sampler-from) return ;;
                 --epochs) return ;;
@@ -113,7 +120,7 @@ _vidsampler() {
                 --videos) COMPREPLY+=($(compgen -d -- "$word")); compopt -o filenames 2>/dev/null; return ;;
                 --annotations) COMPREPLY+=($(compgen -d -- "$word")); compopt -o filenames 2>/dev/null; return ;;
                 --which) return ;;
-                --sampler) COMPREPLY=($(compgen -W $'coverage\ngate\nkeyframe\nrandom\nscene\ntopk\nuniform' -- "$word")); return ;;
+                --sampler) COMPREPLY=($(compgen -W $'aks\nbolt\ncoverage\ngate\nkeyframe\nmdp3\nrandom\nscene\ntopk\ntopscore\nuniform' -- "$word")); return ;;
                 -k|--top-k) return ;;
                 --frames) return ;;
                 --backbone) return ;;
@@ -142,7 +149,7 @@ _vidsampler() {
                 --which) return ;;
                 --backbone) return ;;
                 --pretrained) return ;;
-                --sampler) COMPREPLY=($(compgen -W $'coverage\ngate\nkeyframe\nrandom\nscene\ntopk\nuniform' -- "$word")); return ;;
+                --sampler) COMPREPLY=($(compgen -W $'aks\nbolt\ncoverage\ngate\nkeyframe\nmdp3\nrandom\nscene\ntopk\ntopscore\nuniform' -- "$word")); return ;;
                 -k|--top-k) return ;;
                 --frames) return ;;
                 --device) return ;;
@@ -168,7 +175,7 @@ _vidsampler() {
                 --backbone) return ;;
                 --frames) return ;;
                 --kept) return ;;
-                --sampler) COMPREPLY=($(compgen -W $'coverage\ngate\nkeyframe\nrandom\nscene\ntopk\nuniform' -- "$word")); return ;;
+                --sampler) COMPREPLY=($(compgen -W $'aks\nbolt\ncoverage\ngate\nkeyframe\nmdp3\nrandom\nscene\ntopk\ntopscore\nuniform' -- "$word")); return ;;
                 --head) COMPREPLY=($(compgen -W $'emcl\nemcl-features\nmean\nmlp\nqscore\nseq\nseqlstm\ntmass\ntransformer\nxpool' -- "$word")); return ;;
                 --dataset) COMPREPLY=($(compgen -W $'activitynet\ncaptions\ncharades\ndidemo\nfolder\nlsmdc\nmsrvtt\nmsrvtt-full\nmsvd\nshapes\nvatex' -- "$word")); return ;;
                 --accounting) return ;;

@@ -65,7 +65,22 @@ def test_listing_imports_no_sampler() -> None:
 def test_learned_samplers_are_marked() -> None:
     learned = {name for name in registry.names("samplers") if registry.entry("samplers", name)[2]}
     assert learned == {"gate", "topk"}
-    assert set(registry.training_free_samplers()) == set(registry.names("samplers")) - learned
+    asking = set(registry.asking_samplers())
+    assert asking == {"aks", "bolt", "mdp3", "topscore"}
+    free = set(registry.training_free_samplers())
+    assert free == set(registry.names("samplers")) - learned - asking
+    assert registry.default_sampler() in free
+    assert registry.default_sampler(question=True) in asking
+
+
+def test_samplers_and_questions_belong_together() -> None:
+    registry.check_training_free("coverage")
+    registry.check_training_free("aks", question=True)
+    with pytest.raises(UsageError, match="aks chooses frames by a question, and there is none"):
+        registry.check_training_free("aks")
+    with pytest.raises(UsageError, match="coverage does not look at a question") as caught:
+        registry.check_training_free("coverage", question=True)
+    assert caught.value.hint == "those that do: aks, bolt, mdp3, topscore"
 
 
 @pytest.mark.parametrize("name", ["gate", "topk"])

@@ -30,8 +30,12 @@ def embed(retriever: Retriever, batch: Trial) -> VideoFeatures:
     return retriever.embed_videos(batch.frames_BNCHW, batch.valid_BN, batch.times_BN, batch.keys)
 
 
-def test_all_samplers_but_keyframe() -> None:
-    assert set(SAMPLERS) == set(registry.names("samplers")) - {"keyframe"}
+def test_all_samplers_but_keyframe_and_those_that_ask() -> None:
+    without = {"keyframe", *registry.asking_samplers()}
+    assert set(SAMPLERS) == set(registry.names("samplers")) - without
+    for name in registry.asking_samplers():
+        with pytest.raises(ConfigError, match=f"the sampler {name} chooses by a question"):
+            SamplerConfig(name)
 
 
 @every_sampler

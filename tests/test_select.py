@@ -14,7 +14,7 @@ from tests.data.make_clip import read_stamp
 from tests.rendering import read_number, render
 from tests.video.clips import x264
 from vidsampler.errors import InputError, UsageError, VidsamplerError
-from vidsampler.select import FRAME_NAME
+from vidsampler.selection import FRAME_NAME
 
 CLIP = Path(__file__).parent / "data" / "clip.mp4"
 # The demo clip's script, in frames at 25 a second; see tests/data/make_clip.py.
@@ -132,13 +132,43 @@ def test_frames_as_files(tmp_path: Path) -> None:
     assert sorted((tmp_path / "deep" / "kept").iterdir()) == fewer
 
 
-@pytest.mark.parametrize("k", [1, 5, 40])
-def test_sheet(tmp_path: Path, k: int) -> None:
+@pytest.mark.parametrize(("k", "width"), [(1, 1280), (5, 1280), (40, 1920)])
+def test_sheet(tmp_path: Path, k: int, width: int) -> None:
     path = tmp_path / "sheet.png"
     vidsampler.select(CLIP, k=k, sampler="uniform").write_sheet(path)
     picture = np.asarray(Image.open(path).convert("RGB"))
-    assert picture.shape[1] == 1280
+    assert picture.shape[1] == width
     assert picture.std() > 20  # there are pictures on it
+
+
+def test_sheet_of_all_candidates(tmp_path: Path) -> None:
+    from vidsampler.sheet import MARK, WIDE
+
+    selection = vidsampler.select(CLIP, k=8, candidates=30)
+    assert len(selection.looked_at) == selection.candidates == 30
+    selection.write_sheet(tmp_path / "all.png", every=True)
+    picture = np.asarray(Image.open(tmp_path / "all.png").convert("RGB"))
+    assert picture.shape[1] == WIDE
+    assert (picture == MARK).all(-1).sum() > 1000  # the frames round the kept ones
+    selection.write_sheet(tmp_path / "kept.png")
+    kept = np.asarray(Image.open(tmp_path / "kept.png").convert("RGB"))
+    assert kept.shape[1] == 1280
+
+
+def test_sheet_of_very_many_candidates_shows_some(tmp_path: Path) -> None:
+    selection = vidsampler.select(CLIP, k=3, sampler="random", candidates=300)
+    shown = selection._shown(True)
+    assert len(shown) == 120
+    assert {frame.index for frame in selection.kept} <= {frame.index for frame in shown}
+    assert [frame.index for frame in shown] == sorted({frame.index for frame in shown})
+    assert selection._shown(False) == selection.kept
+
+
+def test_narrower_frames(tmp_path: Path) -> None:
+    selection = vidsampler.select(CLIP, k=2, sampler="uniform")
+    for width, size in ((100, (100, 56)), (320, (320, 180)), (9999, (320, 180))):
+        files = selection.write_frames(tmp_path, max_width=width)
+        assert {Image.open(file).size for file in files} == {size}
 
 
 def test_sheet_of_portrait_video(tmp_path: Path) -> None:

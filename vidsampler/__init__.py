@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from vidsampler.extract import extract as extract
     from vidsampler.retriever import Retriever as Retriever
     from vidsampler.search.index import Index as Index
-    from vidsampler.select import Selection as Selection
     from vidsampler.select import select as select
+    from vidsampler.selection import Selection as Selection
     from vidsampler.shard import shard as shard
     from vidsampler.train import train as train
     from vidsampler.verify import verify as verify
@@ -43,7 +43,7 @@ __all__ = [
 _HOME = {
     "Index": "vidsampler.search.index",
     "Retriever": "vidsampler.retriever",
-    "Selection": "vidsampler.select",
+    "Selection": "vidsampler.selection",
     "embed": "vidsampler.embed",
     "evaluate": "vidsampler.evaluate",
     "extract": "vidsampler.extract",

@@ -11,10 +11,11 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from vidsampler import plainyaml
 from vidsampler.errors import ConfigError, unknown
+from vidsampler.query import check_questions
 from vidsampler.schema import Leaves, Path_, build, read_leaves
 from vidsampler.timecode import parse_time
 
@@ -27,7 +28,7 @@ class SelectConfig:
 
     Attributes:
         k: Frames to keep, at least 1 (`--top-k`).
-        sampler: A registered sampler.
+        sampler: A registered sampler; null: `coverage`, or `aks` where there is a question.
         candidates: Frames to look at, at least 1; `keyframe` and `scene` bring their own.
         start: Look no earlier than this, seconds from the container's start (`--from`).
         end: Look no later than this, seconds (`--to`).
@@ -35,10 +36,16 @@ class SelectConfig:
         threads: Decoding threads; null: as many as there are processors to use.
         timeout: Seconds that one video may take; null: no limit.
         salvage: Use what decodes of a damaged file in place of refusing it.
+        query: Questions: what the kept frames are to show; K is shared among them.
+        backbone: The image-text model that scores frames by the questions, a name or a path.
+        pretrained: Its weights; see `BackboneConfig`.
+        precision: What it computes in, `fp32` or `bf16`.
+        min_gap: Seconds between two frames that are kept for questions, at least.
+        cache: Keep the candidates' features for the next question.
     """
 
     k: int = 8
-    sampler: str = "coverage"
+    sampler: str | None = None
     candidates: int = 64
     start: float | None = field(default=None, metadata={"parse": parse_time})
     end: float | None = field(default=None, metadata={"parse": parse_time})
@@ -46,8 +53,17 @@ class SelectConfig:
     threads: int | None = None
     timeout: float | None = None
     salvage: bool = False
+    query: tuple[str, ...] = ()
+    backbone: str | None = None
+    pretrained: str = "auto"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    min_gap: float = 0.0
+    cache: bool = True
 
     def __post_init__(self) -> None:
+        check_questions(
+            self.query, self.k, self.min_gap, self.backbone, self.pretrained, self.precision
+        )
         for name, value, least in (
             ("k (--top-k)", self.k, 1),
             ("candidates", self.candidates, 1),

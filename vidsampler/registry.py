@@ -19,15 +19,27 @@ class Entry(NamedTuple):
         target: "module:attribute".
         summary: The line.
         learned: A sampler with weights, which works inside a trained retriever alone.
+        asks: A sampler that chooses by a question, with scores of an image-text model.
     """
 
     target: str
     summary: str
     learned: bool = False
+    asks: bool = False
 
 
 _REGISTRY: dict[str, dict[str, Entry]] = {
     "samplers": {
+        "aks": Entry(
+            "vidsampler.samplers.aks:SAMPLER",
+            "--query: best frames, or a share for each part (AKS)",
+            asks=True,
+        ),
+        "bolt": Entry(
+            "vidsampler.samplers.bolt:SAMPLER",
+            "--query: drawn evenly along the sum of scores (BOLT)",
+            asks=True,
+        ),
         "coverage": Entry(
             "vidsampler.samplers.coverage:SAMPLER",
             "the default: varied, sharp, not black, nothing twice",
@@ -41,6 +53,11 @@ _REGISTRY: dict[str, dict[str, Entry]] = {
             "vidsampler.samplers.keyframe:SAMPLER",
             "keyframes, evenly spread: the cheapest to decode",
         ),
+        "mdp3": Entry(
+            "vidsampler.samplers.mdp3:SAMPLER",
+            "--query: frames that fit and differ (MDP3, a DPP)",
+            asks=True,
+        ),
         "random": Entry(
             "vidsampler.samplers.random:SAMPLER",
             "drawn at random, the same frames for the same seed",
@@ -53,6 +70,11 @@ _REGISTRY: dict[str, dict[str, Entry]] = {
             "vidsampler.samplers.topk:TopKSampler",
             "learned: the K frames of the highest scores (AdaCLIP)",
             learned=True,
+        ),
+        "topscore": Entry(
+            "vidsampler.samplers.topscore:SAMPLER",
+            "--query: the frames of the highest scores",
+            asks=True,
         ),
         "uniform": Entry(
             "vidsampler.samplers.uniform:SAMPLER",
@@ -190,22 +212,49 @@ def load(kind: str, name: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-def check_training_free(sampler: str) -> None:
+def check_training_free(sampler: str, *, question: bool = False) -> None:
     """A sampler that chooses frames without a checkpoint.
 
+    Args:
+        sampler: Its name.
+        question: Whether there is one to choose by.
+
     Raises:
-        UsageError: No such sampler, or it is a learned one.
+        UsageError: No such sampler, it is a learned one, or it needs a question and there is none,
+            or the other way round.
     """
-    if entry("samplers", sampler).learned:
+    found = entry("samplers", sampler)
+    if found.asks and not question:
+        raise UsageError(
+            f"{sampler} chooses frames by a question, and there is none",
+            hint="ask with --query TEXT and name an image-text model with --backbone",
+        )
+    if question and not found.asks and not found.learned:
+        raise UsageError(
+            f"{sampler} does not look at a question (--query)",
+            hint=f"those that do: {', '.join(asking_samplers())}",
+        )
+    if found.learned:
         raise UsageError(
             f"{sampler} is a learned sampler; it works inside a trained retriever",
             hint=f"those that need no training: {', '.join(training_free_samplers())}",
         )
 
 
+def default_sampler(*, question: bool = False) -> str:
+    """The sampler of `select` where none is named, with a question and without."""
+    return "aks" if question else "coverage"
+
+
 def training_free_samplers() -> tuple[str, ...]:
-    """Names of the samplers that need no weights, sorted."""
-    return tuple(name for name in names("samplers") if not entry("samplers", name).learned)
+    """Names of the samplers that need neither weights nor a question, sorted."""
+    found = ((name, entry("samplers", name)) for name in names("samplers"))
+    return tuple(name for name, each in found if not (each.learned or each.asks))
+
+
+def asking_samplers() -> tuple[str, ...]:
+    """Names of the samplers that choose by a question, sorted."""
+    return tuple(name for name in names("samplers") if entry("samplers", name).asks)
 
 
 def _of_kind(kind: str) -> dict[str, Entry]:

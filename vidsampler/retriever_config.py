@@ -27,7 +27,8 @@ class SamplerConfig:
     """Which frames pass the image tower.
 
     Attributes:
-        name: A registered sampler; not `keyframe`, which needs a video file (`--sampler`).
+        name: A registered sampler; not `keyframe`, which needs a video file, nor one that
+            chooses by a question (`--sampler`).
         k: K, frames to keep; null: all of them. `gate` decides for itself (`--top-k`).
         seed: Of `random`.
         warmup_epochs: In so many first epochs the K of `topk` falls from N - 1 to its value.
@@ -45,7 +46,12 @@ class SamplerConfig:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
 
     def __post_init__(self) -> None:
-        registry.entry("samplers", self.name)
+        if registry.entry("samplers", self.name).asks:
+            raise ConfigError(
+                f"the sampler {self.name} chooses by a question, but a retriever keeps the same "
+                "frames of a video for all texts",
+                hint=f"take one of: {', '.join(registry.training_free_samplers())}, gate, topk",
+            )
         if self.name == "keyframe":
             raise ConfigError(
                 "the sampler keyframe chooses among the keyframes of a file, but a retriever sees "

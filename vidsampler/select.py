@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import time
-from dataclasses import dataclass, field
+from collections.abc import Sequence, Sized
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidsampler import registry
-from vidsampler.errors import InputError, UsageError, VidsamplerError
+from vidsampler.errors import InputError, UsageError
+from vidsampler.query import ImageText, check_questions
+from vidsampler.selection import KeptFrame as KeptFrame
+from vidsampler.selection import Selection as Selection
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from vidsampler.samplers.base import FrameSampler
+    from vidsampler.samplers.scores import QuerySampler
     from vidsampler.video import DecodedFrame, Video
 
 DENSE_RATE = 4.0
@@ -23,160 +27,12 @@ DENSE_RATE = 4.0
 DENSE_LIMIT = 1024
 """The most candidates of such a sampler."""
 
-FRAME_NAME = re.compile(r"\d{8}_\d+m\d\d\.\d{3}s\.jpg")
-"""Names of the files that `Selection.write_frames` writes."""
-
-
-@dataclass(frozen=True)
-class KeptFrame:
-    """One kept frame.
-
-    Attributes:
-        index: frame number in the source, from 0 in showing order.
-        pts: presentation time in ticks of the stream.
-        time: seconds from the container's start.
-        score: the sampler's own score, None where it has none.
-    """
-
-    index: int
-    pts: int
-    time: float
-    score: float | None
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The kept frames of a video, in time order.
-
-    Attributes:
-        video: the file as it was named.
-        sampler: name of the sampler.
-        duration: seconds.
-        fps: mean frames a second of the source.
-        candidates: how many frames the sampler looked at.
-        kept: the kept frames.
-        gmacs: billions of multiply-adds of neural networks (0 for samplers without training).
-        seconds: time spent, by ``decode`` and ``sample``.
-        reading: how the file is opened again: options of `vidsampler.video.Video`; a ``path`` in
-            it stands for one that is not ``video`` (standard input).
-    """
-
-    video: str
-    sampler: str
-    duration: float
-    fps: float
-    candidates: int
-    kept: tuple[KeptFrame, ...]
-    gmacs: float
-    seconds: dict[str, float]
-    reading: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, as ``vidsampler select --json`` prints it."""
-        return {
-            "video": self.video,
-            "sampler": self.sampler,
-            "duration": round(self.duration, 6),
-            "fps": round(self.fps, 6),
-            "candidates": self.candidates,
-            "kept": [
-                {
-                    "index": frame.index,
-                    "pts": frame.pts,
-                    "time": round(frame.time, 6),
-                    "score": None if frame.score is None else round(frame.score, 6),
-                }
-                for frame in self.kept
-            ],
-            "gmacs": self.gmacs,
-            "seconds": {name: round(value, 6) for name, value in self.seconds.items()},
-        }
-
-    def frames(self, size: int | None = None) -> list[npt.NDArray[np.uint8]]:
-        """Decodes the kept frames.
-
-        Args:
-            size: length of the shorter side in pixels, never enlarged; None is the source size.
-
-        Returns:
-            K arrays (H, W, 3) uint8 RGB, upright, in time order; all are held at once.
-
-        Raises:
-            InputError: the file cannot be read any more.
-        """
-        return [frame.rgb for frame in self._decode(size)]
-
-    def write_frames(self, folder: str | Path) -> list[Path]:
-        """Writes the kept frames at source size as JPEGs whose names sort in time order.
-
-        Names are the frame number and the time: ``00000123_0m04.920s.jpg``. Frames that an earlier
-        selection left in the folder are removed.
-
-        Raises:
-            VidsamplerError: a file cannot be written.
-        """
-        from vidsampler.video.images import write_image
-
-        folder = Path(folder)
-        make_folder(folder)
-        times = {frame.index: frame.time for frame in self.kept}
-        written = []
-        with self._open() as video:
-            # Few at a time: frames at source size are large.
-            for frame in video.iter_frames(sorted(times), batch=4):
-                minutes, seconds = divmod(times[frame.number], 60)
-                path = folder / f"{frame.number:08d}_{int(minutes)}m{seconds:06.3f}s.jpg"
-                write_image(path, frame.rgb)
-                written.append(path)
-        for path in folder.iterdir():
-            if FRAME_NAME.fullmatch(path.name) and path not in written:
-                path.unlink()
-        return written
-
-    def write_sheet(self, path: str | Path) -> None:
-        """Writes a contact sheet: the kept frames, numbered, with their times.
-
-        Raises:
-            UsageError: the file's ending is not that of a picture.
-            VidsamplerError: the file cannot be written.
-        """
-        from vidsampler.sheet import caption, draw_sheet
-        from vidsampler.timecode import format_time
-        from vidsampler.video.images import write_image
-
-        path = Path(path)
-        title = (
-            f"{Path(self.video).name}   {format_time(self.duration)}   "
-            f"{self.sampler}, {len(self.kept)} of {self.candidates} candidates"
-        )
-        frames = self._decode(360)
-        kept = {frame.index: frame for frame in self.kept}
-        captions = [
-            caption(number, kept[frame.number].time, frame.number, kept[frame.number].score)
-            for number, frame in enumerate(frames, 1)
-        ]
-        picture = draw_sheet([frame.rgb for frame in frames], captions, title)
-        write_image(path, picture, quality=90)
-
-    def _decode(self, size: int | None) -> list[DecodedFrame]:
-        with self._open() as video:
-            frames = video.frames([frame.index for frame in self.kept], size)
-        if not frames:
-            raise InputError(f"{self.video}: none of its frames can be decoded", code="damaged")
-        return frames
-
-    def _open(self) -> Video:
-        from vidsampler.video import Video
-
-        options = {"path": self.video, **self.reading}
-        return Video(options.pop("path"), **options)
-
 
 def select(
     video: str | Path,
     k: int = 8,
     *,
-    sampler: str = "coverage",
+    sampler: str | None = None,
     candidates: int = 64,
     start: float | None = None,
     end: float | None = None,
@@ -184,13 +40,21 @@ def select(
     threads: int | None = None,
     timeout: float | None = None,
     salvage: bool = False,
+    query: str | Sequence[str] = (),
+    backbone: str | None = None,
+    pretrained: str = "auto",
+    precision: str = "fp32",
+    min_gap: float = 0.0,
+    cache: bool = True,
+    model: ImageText | None = None,
 ) -> Selection:
     """Chooses the frames of a video that matter.
 
     Args:
         video: a file that PyAV can open.
         k: how many frames to keep; all there are where there are fewer.
-        sampler: name of a registered sampler that needs no training.
+        sampler: name of a registered sampler that needs no training; None: ``coverage``, or
+            ``aks`` where there is a question.
         candidates: how many frames, evenly spread, the sampler looks at (at least ``k``).
             ``keyframe`` and ``scene`` bring their own.
         start, end: keep only frames shown from ``start`` up to ``end`` seconds.
@@ -198,13 +62,21 @@ def select(
         threads: decoder threads; None takes what the process may use.
         timeout: seconds for all decoding of this file.
         salvage: take what decodes of a cut or damaged file, instead of refusing it.
+        query: what the kept frames are to show, in words; several questions share ``k``.
+        backbone, pretrained, precision: of the image-text model that scores frames by the question;
+            see `vidsampler.query.ImageText`.
+        min_gap: seconds between two frames that are kept for a question, at least; less than ``k``
+            are kept where no more fit.
+        cache: keep the candidates' features on the disk, so that the next question to the same
+            video decodes and encodes nothing.
+        model: a model that is loaded already, in place of ``backbone`` and the two after it.
 
     Returns:
         The selection, kept frames in time order.
 
     Raises:
-        UsageError: an unknown or a learned sampler, a number out of range, or no frame in the
-            window.
+        UsageError: an unknown or a learned sampler, a number out of range, no frame in the window,
+            or a question that cannot be asked.
         InputError: the file cannot be read; its ``code`` is the class of the fault.
 
     Example:
@@ -214,93 +86,156 @@ def select(
         4
     """
     check_numbers(k, candidates, start, end, threads, timeout)
-    registry.check_training_free(sampler)
-    chooser: FrameSampler = registry.load("samplers", sampler)
+    queries = (query,) if isinstance(query, str) else tuple(query)
+    check_questions(queries, k, min_gap, backbone, pretrained, precision, model=model is not None)
+    sampler = sampler or registry.default_sampler(question=bool(queries))
+    registry.check_training_free(sampler, question=bool(queries))
+    chooser: Any = registry.load("samplers", sampler)
+    if queries and model is None:
+        assert backbone is not None
+        model = ImageText(backbone, pretrained, precision)
     from vidsampler.video.reader import IndexChangedError
 
     reading = {"threads": threads, "timeout": timeout, "salvage": salvage}
     for trust_index in (True, False):
+        job = _Job(str(video), k, candidates, (start, end), {**reading, "trust_index": trust_index})
         try:
-            return _select(
-                str(video),
-                chooser,
-                k,
-                candidates,
-                (start, end),
-                seed,
-                {**reading, "trust_index": trust_index},
-            )
+            if model is not None and queries:
+                return job.by_questions(chooser, queries, model, min_gap, cache)
+            return job.by_looks(chooser, seed)
         except IndexChangedError:
             if not trust_index:
                 raise
     raise AssertionError("the second round returns or raises")
 
 
-def _select(
-    video: str,
-    chooser: FrameSampler,
-    k: int,
-    candidates: int,
-    window: tuple[float | None, float | None],
-    seed: int,
-    reading: dict[str, Any],
-) -> Selection:
-    import numpy as np
+@dataclass(frozen=True)
+class _Job:
+    """One video and which of its frames are candidates."""
 
-    from vidsampler.samplers.features import CANDIDATE_SIZE, light_features
-    from vidsampler.video import Video
+    video: str
+    k: int
+    candidates: int
+    window: tuple[float | None, float | None]
+    reading: dict[str, Any]
 
-    clock = time.perf_counter()
-    with Video(video, **reading) as source:
-        numbers = candidate_numbers(source, chooser, k, candidates, *window)
-        decoded: list[DecodedFrame] = []
-        # Without features nothing is decoded; but of a damaged file only what decodes is kept.
-        if chooser.needs_features or reading["salvage"]:
-            decoded = source.frames(numbers, CANDIDATE_SIZE)
-            if not decoded:
-                raise InputError(f"{video}: none of its frames can be decoded", code="damaged")
-            numbers = np.array([frame.number for frame in decoded], np.int64)
-        pts, times = source.pts(numbers), source.times(numbers)
-        decoding = time.perf_counter() - clock
-        features = None
-        if chooser.needs_features:
-            features = light_features(_same_shape([frame.rgb for frame in decoded]))
-        choice = chooser.choose(times, features, k, seed=seed)
-        scores = choice.scores
-        kept = tuple(
-            KeptFrame(
-                index=int(numbers[i]),
-                pts=int(pts[i]),
-                time=float(times[i]),
-                score=None if scores is None else float(scores[position]),
+    def by_looks(self, chooser: FrameSampler, seed: int) -> Selection:
+        """Chooses by times and light features, or by times alone."""
+        import numpy as np
+
+        from vidsampler.samplers.features import CANDIDATE_SIZE, light_features
+        from vidsampler.video import Video
+
+        clock = time.perf_counter()
+        with Video(self.video, **self.reading) as source:
+            numbers = candidate_numbers(source, chooser, self.k, self.candidates, *self.window)
+            decoded: list[DecodedFrame] = []
+            # Without features nothing is decoded; but of a damaged file only what decodes is kept.
+            if chooser.needs_features or source.salvage:
+                decoded = source.frames(numbers, CANDIDATE_SIZE)
+                self._need(decoded)
+                numbers = np.array([frame.number for frame in decoded], np.int64)
+            frames = _frames(source, numbers)
+            decoding = time.perf_counter() - clock
+            features = None
+            if chooser.needs_features:
+                features = light_features(_same_shape([frame.rgb for frame in decoded]))
+            times = np.array([frame.time for frame in frames])
+            choice = chooser.choose(times, features, self.k, seed=seed)
+            scores = [None] * len(choice.indices) if choice.scores is None else choice.scores
+            kept = [
+                replace(frames[i], score=None if score is None else float(score))
+                for i, score in zip(choice.indices.tolist(), scores, strict=True)
+            ]
+            seconds = {"decode": decoding, "sample": time.perf_counter() - clock - decoding}
+            return self._selection(source, chooser.name, kept, frames, seconds)
+
+    def by_questions(
+        self,
+        chooser: QuerySampler,
+        queries: tuple[str, ...],
+        model: ImageText,
+        min_gap: float,
+        cache: bool,
+    ) -> Selection:
+        """Chooses by the scores of an image-text model."""
+        import numpy as np
+
+        from vidsampler.feature_cache import FeatureCache
+        from vidsampler.query import choose_by_questions, see
+        from vidsampler.video import Video
+
+        model.load()
+        clock = time.perf_counter()
+        with Video(self.video, **self.reading) as source:
+            numbers = candidate_numbers(source, chooser, self.k, self.candidates, *self.window)
+            seen = see(source, numbers, model, FeatureCache() if cache else None)
+            self._need(seen.numbers_N)
+            frames = _frames(source, seen.numbers_N)
+            asking = time.perf_counter()
+            texts_QD, cut = model.texts(queries)
+            encoding = seen.encoding + time.perf_counter() - asking
+            scores_QN = texts_QD @ seen.features_ND.T
+            times = np.array([frame.time for frame in frames])
+            kept, owners = choose_by_questions(
+                chooser, scores_QN, seen.features_ND, times, self.k, min_gap
             )
-            for position, i in enumerate(choice.indices)
-        )
+            looked_at = [
+                replace(frame, score=float(score))
+                for frame, score in zip(frames, scores_QN.max(0), strict=True)
+            ]
+            found = [
+                replace(frames[i], score=float(scores_QN[owner, i]), query=queries[owner])
+                for i, owner in zip(kept.tolist(), owners.tolist(), strict=True)
+            ]
+            spent = time.perf_counter() - clock
+            seconds = {"decode": seen.decoding, "encode": encoding}
+            seconds["sample"] = spent - seen.decoding - encoding
+            gmacs = len(queries) * model.gmacs_text
+            gmacs += 0.0 if seen.cached else len(frames) * model.gmacs_frame
+            notes = [f"too long for the model, its end is not read: {each}" for each in cut]
+            return replace(
+                self._selection(source, chooser.name, found, looked_at, seconds),
+                gmacs=round(gmacs, 4),
+                queries=queries,
+                model=model.config.name,
+                cached=seen.cached,
+                notes=(*notes, *([seen.note] if seen.note else [])),
+            )
+
+    def _need(self, found: Sized) -> None:
+        if not len(found):
+            raise InputError(f"{self.video}: none of its frames can be decoded", code="damaged")
+
+    def _selection(
+        self,
+        source: Video,
+        sampler: str,
+        kept: Sequence[KeptFrame],
+        frames: Sequence[KeptFrame],
+        seconds: dict[str, float],
+    ) -> Selection:
         return Selection(
-            video=video,
-            sampler=chooser.name,
+            video=self.video,
+            sampler=sampler,
             duration=source.duration,
             fps=source.fps,
-            candidates=len(numbers),
-            kept=kept,
+            candidates=len(frames),
+            kept=tuple(kept),
             gmacs=0.0,
-            seconds={"decode": decoding, "sample": time.perf_counter() - clock - decoding},
-            reading=reading,
+            seconds=seconds,
+            reading=self.reading,
+            frames_in_source=source.index.frames,
+            looked_at=tuple(frames),
         )
 
 
-def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it.
-
-    Raises:
-        VidsamplerError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise VidsamplerError(
-            f"{folder}: cannot be made: {error.strerror or error}", code="unwritable"
-        ) from error
+def _frames(source: Video, numbers: npt.NDArray[np.int64]) -> list[KeptFrame]:
+    """Frames by their numbers, without scores."""
+    rows = zip(
+        numbers.tolist(), source.pts(numbers).tolist(), source.times(numbers).tolist(), strict=True
+    )
+    return [KeptFrame(number, pts, seconds, None) for number, pts, seconds in rows]
 
 
 def check_numbers(
@@ -332,7 +267,7 @@ def check_numbers(
 
 def candidate_numbers(
     source: Video,
-    sampler: FrameSampler,
+    sampler: FrameSampler | QuerySampler,
     k: int,
     candidates: int,
     start: float | None,

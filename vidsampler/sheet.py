@@ -1,60 +1,131 @@
-"""The contact sheet: kept frames in a grid, numbered and time-stamped."""
+"""The contact sheet: frames in a grid, the kept ones numbered, with times and scores."""
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from vidsampler.timecode import format_time
-
-if TYPE_CHECKING:
-    from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 PAPER, INK, SOFT = (24, 25, 28), (240, 240, 240), (150, 153, 160)
-GAP, CAPTION, TITLE = 10, 30, 44
-WIDTH = 1280
+MARK, TRACK = (255, 196, 0), (60, 62, 68)
+GAP, TITLE, LINE = 10, 44, 30
+WIDTH, WIDE = 1280, 1920
+MANY = 24
+"""A sheet of more cells is `WIDE`."""
+_DIMMED = 0.45
+_BAR = 5
 
 
-def draw_sheet(
-    pictures: Sequence[npt.NDArray[np.uint8]],
-    captions: Sequence[tuple[str, str]],
-    title: str,
-) -> npt.NDArray[np.uint8]:
-    """Lays out pictures in time order, left to right and top to bottom.
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One frame of a sheet.
+
+    Attributes:
+        picture: (H, W, 3) uint8.
+        label: what stands below it on the left, such as its time.
+        detail: on the right; None: the frame's number and score.
+        frame: its number in the source.
+        score: the sampler's, if it has one.
+        number: of a kept frame, 1 for the first; None: it is not kept.
+        level: where its score lies, from 0 for the worst to 1 for the best; drawn as a bar.
+    """
+
+    picture: npt.NDArray[np.uint8]
+    label: str
+    detail: str | None = None
+    frame: int | None = None
+    score: float | None = None
+    number: int | None = None
+    level: float | None = None
+
+    def details(self) -> list[str]:
+        """What may stand on the right, from the longest to nothing."""
+        if self.detail is not None:
+            return [self.detail, self.detail, ""]
+        score = "" if self.score is None else f"{self.score:.3f}"
+        frame = "" if self.frame is None else f"frame {self.frame}"
+        return [f"{frame}  {score}".strip(), score, ""]
+
+
+def draw_sheet(cells: Sequence[Cell], title: str, subtitle: str = "") -> npt.NDArray[np.uint8]:
+    """Lays out frames in time order, left to right and top to bottom.
+
+    Where some are kept and some are not, the kept ones have a frame, and the others are dimmed.
 
     Args:
-        pictures: K arrays (H, W, 3) uint8.
-        captions: for each picture what stands left and right below it.
-        title: one line above all.
+        cells: at least one.
+        title: one line above all; its end is kept where it is too long.
+        subtitle: one line below it, such as the question.
 
     Returns:
-        (H, W, 3) uint8, 1280 pixels wide.
+        (H, W, 3) uint8, `WIDTH` or, with more than `MANY` cells, `WIDE` pixels wide.
     """
-    from PIL import Image, ImageDraw, ImageFont
-
-    shape = max((p.shape for p in pictures), key=lambda s: s[0] / s[1])
-    columns = _columns(len(pictures), shape[0] / shape[1])
-    cell = (WIDTH - GAP * (columns + 1)) // columns
-    height = max(1, round(cell * shape[0] / shape[1]))
-    rows = math.ceil(len(pictures) / columns)
-    sheet = Image.new("RGB", (WIDTH, TITLE + rows * (height + CAPTION + GAP)), PAPER)
+    total = WIDE if len(cells) > MANY else WIDTH
+    shape = max((cell.picture.shape for cell in cells), key=lambda s: s[0] / s[1])
+    columns = _columns(len(cells), shape[0] / shape[1])
+    width = (total - GAP * (columns + 1)) // columns
+    height = max(1, round(width * shape[0] / shape[1]))
+    size = max(10, min(17, width // 11))
+    bar = _BAR if any(cell.level is not None for cell in cells) else 0
+    below = bar + size + 12
+    top = TITLE + (LINE if subtitle else 0)
+    rows = math.ceil(len(cells) / columns)
+    sheet = Image.new("RGB", (total, top + rows * (height + below + GAP)), PAPER)
     draw = ImageDraw.Draw(sheet)
-    large, small = ImageFont.load_default(20), ImageFont.load_default(17)
-    draw.text((GAP, TITLE // 2), _shorten(title, draw, large), INK, large, anchor="lm")
-    for i, (picture, (left, right)) in enumerate(zip(pictures, captions, strict=True)):
-        x = GAP + (i % columns) * (cell + GAP)
-        y = TITLE + (i // columns) * (height + CAPTION + GAP)
-        thumbnail = _fitted(Image.fromarray(picture), cell, height)
-        sheet.paste(
-            thumbnail, (x + (cell - thumbnail.width) // 2, y + (height - thumbnail.height) // 2)
-        )
-        draw.text((x, y + height + CAPTION // 2), left, INK, small, anchor="lm")
-        draw.text((x + cell, y + height + CAPTION // 2), right, SOFT, small, anchor="rm")
+    large, small = ImageFont.load_default(20), ImageFont.load_default(size)
+    draw.text((GAP, TITLE // 2), _end_of(title, draw, large, total - 2 * GAP), INK, large, "lm")
+    if subtitle:
+        said = _end_of(subtitle, draw, ImageFont.load_default(17), total - 2 * GAP, start=True)
+        draw.text((GAP, TITLE + LINE // 2 - 6), said, MARK, ImageFont.load_default(17), "lm")
+    details = _fitting_details(draw, cells, width, small)
+    mixed = len({cell.number is None for cell in cells}) > 1
+    for i, cell in enumerate(cells):
+        x = GAP + (i % columns) * (width + GAP)
+        y = top + (i // columns) * (height + below + GAP)
+        picture = _fitted(cell.picture, width, height)
+        if mixed and cell.number is None:
+            picture = Image.blend(Image.new("RGB", picture.size, PAPER), picture, _DIMMED)
+        left, up = x + (width - picture.width) // 2, y + (height - picture.height) // 2
+        sheet.paste(picture, (left, up))
+        if mixed and cell.number is not None:
+            draw.rectangle((x - 4, y - 4, x + width + 3, y + height + bar + 1), None, MARK, 3)
+        if cell.number is not None:
+            _badge(draw, left, up, cell.number, size, marked=mixed)
+        if bar and cell.level is not None:
+            draw.rectangle((x, y + height, x + width - 1, y + height + bar - 2), TRACK)
+            filled = round((width - 1) * cell.level)
+            draw.rectangle((x, y + height, x + filled, y + height + bar - 2), MARK)
+        line = y + height + bar + (below - bar) // 2
+        draw.text((x, line), cell.label, INK, small, "lm")
+        draw.text((x + width, line), details[i], SOFT, small, "rm")
     return np.asarray(sheet)
+
+
+def _fitting_details(draw: Any, cells: Sequence[Cell], width: int, font: Any) -> list[str]:
+    """What stands on the right of each cell: the same part of all, one that all have room for.
+
+    Otherwise the eye would have to find out why one cell says more than the next.
+    """
+    rooms = [width - draw.textlength(cell.label, font) - 8 for cell in cells]
+    for details in zip(*(cell.details() for cell in cells), strict=True):
+        if all(draw.textlength(d, font) <= room for d, room in zip(details, rooms, strict=True)):
+            return list(details)
+    return [""] * len(cells)
+
+
+def _badge(draw: Any, x: int, y: int, number: int, size: int, *, marked: bool) -> None:
+    """A kept frame's number in the corner of its picture."""
+    font = ImageFont.load_default(size + 1)
+    wide = max(size + 8, int(draw.textlength(str(number), font)) + 12)
+    draw.rectangle((x, y, x + wide, y + size + 8), MARK if marked else PAPER)
+    ink = PAPER if marked else INK
+    draw.text((x + wide / 2, y + (size + 8) / 2), str(number), ink, font, "mm")
 
 
 def _columns(count: int, aspect: float) -> int:
@@ -70,29 +141,26 @@ def _columns(count: int, aspect: float) -> int:
         shape = math.log(columns / (rows * aspect) / 2.2)
         return abs(shape) + 6 * (columns * rows - count) / count
 
-    return min(range(1, min(count, 10) + 1), key=badness)
+    return min(range(1, min(count, 12) + 1), key=badness)
 
 
-def _fitted(picture: Image.Image, width: int, height: int) -> Image.Image:
-    from PIL import Image
-
+def _fitted(pixels: npt.NDArray[np.uint8], width: int, height: int) -> Image.Image:
+    picture = Image.fromarray(pixels)
     scale = min(width / picture.width, height / picture.height)
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     return picture.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
 
 
-def _shorten(text: str, draw: object, font: object) -> str:
+def _end_of(text: str, draw: Any, font: Any, room: int, *, start: bool = False) -> str:
+    """As much of a line as there is room for, its end or its start."""
     text = "".join(letter if letter.isprintable() else "?" for letter in text)
-    room = WIDTH - 2 * GAP
-    length = draw.textlength  # type: ignore[attr-defined]
-    if length(text, font) <= room:
+    if draw.textlength(text, font) <= room:
         return text
-    while text and length("…" + text, font) > room:
-        text = text[1:]
-    return "…" + text
 
+    def part(letters: int) -> str:
+        return f"{text[:letters]}…" if start else f"…{text[len(text) - letters :]}"
 
-def caption(number: int, seconds: float, frame: int, score: float | None) -> tuple[str, str]:
-    """What stands below the picture of one kept frame."""
-    right = f"frame {frame}" if score is None else f"frame {frame}  {score:.3f}"
-    return f"{number}   {format_time(seconds)}", right
+    def too_long(letters: int) -> bool:
+        return bool(draw.textlength(part(letters), font) > room)
+
+    return part(bisect_left(range(1, len(text)), True, key=too_long))

@@ -83,14 +83,17 @@ def test_no_words_give_the_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_defaults_in_the_help_are_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    from vidsampler import registry
     from vidsampler.config import SelectConfig
 
     default = SelectConfig()
     text = " ".join(here(capsys, "select", "--help").out.split())
     for flag, value in (
         ("--top-k K", default.k),
-        ("--sampler NAME", default.sampler),
+        ("--sampler NAME", registry.default_sampler()),
         ("--candidates N", default.candidates),
         ("--seed S", default.seed),
+        ("--pretrained TAG", default.pretrained),
+        ("--precision P", default.precision),
     ):
         assert f"[default: {value}]" in text.partition(flag)[2][:80]

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +24,20 @@ Select = Callable[..., Ran]
 class Chosen(Selection):
     """A selection that writes marks in place of pictures."""
 
-    def write_frames(self, folder: str | Path) -> list[Path]:
+    def write_frames(self, folder: str | Path, max_width: int | None = None) -> list[Path]:
         Path(folder).mkdir(parents=True, exist_ok=True)
         files = [Path(folder, f"{frame.index:08d}.jpg") for frame in self.kept]
         for file in files:
-            file.write_text(f"frame of {self.video}")
+            file.write_text(f"frame of {self.video}{'' if max_width is None else f', {max_width}'}")
         return files
 
-    def write_sheet(self, path: str | Path) -> None:
-        Path(path).write_text(f"sheet of {self.video}")
+    def write_sheet(self, path: str | Path, *, every: bool = False) -> None:
+        Path(path).write_text(f"sheet of {'all of ' if every else ''}{self.video}")
+
+    def message(
+        self, model: str, *, files: Sequence[Path] = (), max_width: int | None = None
+    ) -> dict[str, Any]:
+        return {"for": model, "files": [path.name for path in files], "width": max_width}
 
 
 @pytest.fixture
@@ -49,7 +54,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         kept = [KeptFrame(30 * i, 512 * i, 1.001 * i, None if i % 2 else 0.5) for i in range(k)]
         return Chosen(
             video=str(video),
-            sampler=settings["sampler"],
+            sampler=settings["sampler"] or "coverage",
             duration=61.5,
             fps=30000 / 1001,
             candidates=settings["candidates"],
@@ -83,13 +88,13 @@ def test_without_flags_it_is_called_with_its_own_defaults(
     run: Select, calls: list[dict[str, Any]]
 ) -> None:
     assert run("clip.mp4").code == 0
-    assert calls == [{"video": "clip.mp4", **to_plain(SelectConfig())}]
+    assert calls == [{"video": "clip.mp4", **to_plain(SelectConfig()), "query": ()}]
 
 
 def test_every_flag_arrives(run: Select, calls: list[dict[str, Any]]) -> None:
     flags = (
         "-k 3 --sampler random --candidates 32 --from 0:10 --to 0:00:20.5 --seed 7 "
-        "--threads 2 --timeout 1.5 --salvage"
+        "--threads 2 --timeout 1.5 --salvage --no-cache"
     )
     assert run("clip.mp4", *flags.split()).code == 0
     assert calls == [
@@ -104,6 +109,12 @@ def test_every_flag_arrives(run: Select, calls: list[dict[str, Any]]) -> None:
             "threads": 2,
             "timeout": 1.5,
             "salvage": True,
+            "query": (),
+            "backbone": None,
+            "pretrained": "auto",
+            "precision": "fp32",
+            "min_gap": 0.0,
+            "cache": False,
         }
     ]
 
@@ -286,6 +297,20 @@ def test_fewer_frames_than_asked_for_are_mentioned(
         ("--sheet text.txt/s.png", "text.txt is not a folder"),
         ("--sheet s.doc", "pictures are written as"),
         ("--json --csv", "choose one of --json and --csv"),
+        ("--for qwen3", "unknown model to hand frames to (--for) 'qwen3'; did you mean 'qwen3-vl'"),
+        ("--for openai --csv", "choose one of --for and --csv"),
+        ("--max-width 100", "--max-width is for the frames of --frames-dir or --for"),
+        ("--for openai --max-width 0", "--max-width must be at least 1 pixel, not 0"),
+        ("--sheet-all", "--sheet-all is about the contact sheet"),
+        ("--sampler aks", "aks chooses frames by a question, and there is none"),
+        ("--query dog", "needs an image-text model that scores frames, and none is named"),
+        ("--query= --backbone tiny", "the question (--query) is empty"),
+        ("--query dog --backbone tiny --sampler coverage", "coverage does not look at a question"),
+        ("--query dog --query cat --backbone tiny -k 1", "at least 2 must be kept, not 1"),
+        ("--backbone tiny", "--backbone does nothing without a question"),
+        ("--min-gap 2", "--min-gap does nothing without a question"),
+        ("--query dog --backbone tiny --min-gap -1", "must be from 0 seconds on, not -1"),
+        ("--query dog --backbone tiny --precision fp8", "--precision: unknown value 'fp8'"),
     ],
 )
 def test_bad_usage_stops_before_anything_is_decoded(
@@ -293,7 +318,7 @@ def test_bad_usage_stops_before_anything_is_decoded(
 ) -> None:
     ran = run("clip.mp4", *words.split())
     assert ran.code == 2
-    if "--json" in words:
+    if "--json" in words.split():
         ran = Ran(2, "", f"error: {ran.json['error']['message']}\n")
     assert ran.out == ""
     assert message in ran.err.splitlines()[0]
@@ -319,6 +344,31 @@ def test_dry_run_prints_settings_that_config_takes_back(
     assert plan["config"] == plainyaml.load(ran.out)
     assert plan["videos"] == ["clip.mp4", "more/clip.mp4", "more/other.mkv"]
     assert plan["writes"] == ["out/clip", "out/clip-2", "out/other"]
+
+
+def test_message_content_in_place_of_a_table(run: Select, tmp_path: Path) -> None:
+    words = "-k 2 --for gemini --frames-dir out --max-width 50"
+    ran = run("clip.mp4", *words.split())
+    assert (ran.code, ran.err) == (0, "")
+    files = ["00000000.jpg", "00000030.jpg"]
+    assert ran.json == {"for": "gemini", "files": files, "width": 50}
+    assert (tmp_path / "out" / files[0]).read_text() == "frame of clip.mp4, 50"
+    # With --json it is the same object; several videos have their names in it.
+    assert run("clip.mp4", "-k", "2", "--for", "gemini", "--json").json == {
+        "for": "gemini",
+        "files": [],
+        "width": None,
+    }
+    ran = run("some", "--for", "openai")
+    assert ran.code == 3
+    first, second = ran.json["videos"]
+    assert first == {"video": "some/a.mp4", "for": "openai", "files": [], "width": None}
+    assert second["error"]["code"] == "truncated"
+
+
+def test_the_sheet_of_all_candidates(run: Select, tmp_path: Path) -> None:
+    assert run("clip.mp4", "--sheet", "s.png", "--sheet-all").code == 0
+    assert (tmp_path / "s.png").read_text() == "sheet of all of clip.mp4"
 
 
 def bad_files(folder: Path) -> dict[str, Path]:
@@ -353,6 +403,13 @@ def test_nothing_is_left_of_a_failed_run(tmp_path: Path) -> None:
     assert (ran.code, ran.err) == (2, "")
     assert list(json.loads(ran.out)) == ["error"]
     assert not out.exists()
+
+
+def test_handing_over_imports_no_torch() -> None:
+    clip = str(Path(__file__).parents[1] / "data" / "clip.mp4")
+    modules = imported("select", clip, "-k", "2", "--for", "qwen3-vl", "--max-width", "64")
+    assert "av" in modules
+    assert not modules & {"torch", "open_clip", "webdataset"}
 
 
 def test_torch_is_never_imported(tmp_path: Path) -> None:

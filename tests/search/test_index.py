@@ -144,10 +144,10 @@ def test_of_shards(index: Path, videos: Path, checkpoint: Path, tmp_path: Path) 
     for one, other in zip(opened.sources, direct.sources, strict=True):
         assert one == other
     for row in range(5):
-        one, other = opened.entry(row), direct.entry(row)
-        assert one.numbers_K.tolist() == other.numbers_K.tolist()
+        mine, theirs = opened.entry(row), direct.entry(row)
+        assert mine.numbers_K.tolist() == theirs.numbers_K.tolist()
         # JPEG has changed the pixels a little.
-        assert float(one.video_D.astype(float) @ other.video_D.astype(float)) > 0.99
+        assert float(mine.video_D.astype(float) @ theirs.video_D.astype(float)) > 0.99
     again = vidsampler.embed(tmp_path / "shards", made, workers=1)
     assert (again.done, again.skipped) == (0, 5)
     with pytest.raises(UsageError, match="was made of shards, not of videos"):

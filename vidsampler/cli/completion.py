@@ -136,6 +136,7 @@ def _known_words() -> dict[str, tuple[str, ...]]:
     # Late for the reason given in `_commands`.
     from vidsampler.checkpoints.names import FAMILIES, NAMINGS
     from vidsampler.cli import eval as evaluation
+    from vidsampler.handover import FORMATS
 
     return {
         "sampler": registry.names("samplers"),
@@ -148,6 +149,8 @@ def _known_words() -> dict[str, tuple[str, ...]]:
         "published": evaluation.PUBLISHED,
         "family": FAMILIES,
         "naming": NAMINGS,
+        "hand_over": FORMATS,
+        "precision": ("fp32", "bf16"),
     }
 
 

@@ -2,42 +2,45 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from vidsampler import plainyaml, registry
-from vidsampler.cli.inputs import STDIN, Item, collect, opened
+from vidsampler.cli.inputs import Item, collect
 from vidsampler.cli.options import Debug, Json, Value, output_of
-from vidsampler.cli.output import Output, StdoutError, as_error
+from vidsampler.cli.output import Output
+from vidsampler.cli.select_run import Run, Wishes, check_files
 from vidsampler.cli.targets import (
     Target,
     check_inputs_are_kept,
     check_targets,
     plan_targets,
 )
-from vidsampler.config import SelectConfig, file_layer, flag_layer, resolve, set_layer, to_plain
+from vidsampler.config import (
+    Layer,
+    SelectConfig,
+    file_layer,
+    flag_layer,
+    resolve,
+    set_layer,
+    to_plain,
+)
 from vidsampler.errors import UsageError
+from vidsampler.handover import check_format
 from vidsampler.lists import is_list
-from vidsampler.timecode import format_time
-
-if TYPE_CHECKING:
-    from vidsampler.select import Selection
 
 NAME = "select"
 EXAMPLE = (
     "\b\nExamples:\n"
     "  vidsampler select clip.mp4\n"
     "  vidsampler select clip.mp4 -k 16 --from 1:30 --sheet sheet.png\n"
+    "  vidsampler select clip.mp4 --query 'a dog' --backbone ViT-B-32-quickgelu\n"
+    "  vidsampler select clip.mp4 --for qwen3-vl --frames-dir kept > message.json\n"
     "  vidsampler select videos/ --json > kept.json"
 )
-SOME_FAILED = 3
-CSV_HEADER = ("video", "index", "pts", "time", "score")
 
 
 def command(
@@ -81,6 +84,63 @@ def command(
             help="Write a contact sheet (png, jpg, webp); several videos get FILE-STEM.png each.",
         ),
     ] = None,
+    sheet_all: Annotated[
+        bool,
+        typer.Option("--sheet-all", help="Show all candidates on it, the kept ones marked."),
+    ] = False,
+    query: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--query",
+            metavar="TEXT",
+            help="Keep frames that show this; may be repeated. Needs --backbone; samplers: aks "
+            "(default), bolt, mdp3, topscore.",
+        ),
+    ] = None,
+    backbone: Annotated[
+        Value,
+        typer.Option(
+            "--backbone",
+            metavar="NAME",
+            help="Image-text model for --query: an open_clip model, or the path of one.",
+        ),
+    ] = None,
+    pretrained: Annotated[
+        Value,
+        typer.Option(
+            "--pretrained", metavar="TAG", help="Its weights: a tag or a file [default: auto]."
+        ),
+    ] = None,
+    precision: Annotated[
+        Value, typer.Option("--precision", metavar="P", help="fp32 or bf16 [default: fp32].")
+    ] = None,
+    min_gap: Annotated[
+        Value,
+        typer.Option(
+            "--min-gap", metavar="SECONDS", help="Frames for --query are so far apart [default: 0]."
+        ),
+    ] = None,
+    no_cache: Annotated[
+        bool,
+        typer.Option("--no-cache", help="Do not keep features for the next --query."),
+    ] = False,
+    hand_over: Annotated[
+        Value,
+        typer.Option(
+            "--for",
+            metavar="MODEL",
+            help="Print message content with frames and times: qwen3-vl, qwen2.5-vl, openai, "
+            "anthropic or gemini.",
+        ),
+    ] = None,
+    max_width: Annotated[
+        int | None,
+        typer.Option(
+            "--max-width",
+            metavar="PIXELS",
+            help="Make wider frames of --frames-dir and --for smaller.",
+        ),
+    ] = None,
     json: Json = False,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Print video,index,pts,time,score lines.")
@@ -121,6 +181,7 @@ def command(
     out = output_of(context)
     if json and as_csv:
         raise UsageError("choose one of --json and --csv")
+    wishes = _wishes(as_csv, hand_over, max_width, sheet_all, frames_dir, sheet)
     layers = [file_layer(config, NAME)] if config is not None else []
     layers += [set_layer(assignment) for assignment in settings or ()]
     layers += [
@@ -133,9 +194,16 @@ def command(
         flag_layer("--threads", "threads", threads),
         flag_layer("--timeout", "timeout", timeout),
         flag_layer("--salvage", "salvage", True if salvage else None),
+        Layer("--query", {"query": query} if query else {}),
+        flag_layer("--backbone", "backbone", backbone),
+        flag_layer("--pretrained", "pretrained", pretrained),
+        flag_layer("--precision", "precision", precision),
+        flag_layer("--min-gap", "min_gap", min_gap),
+        flag_layer("--no-cache", "cache", False if no_cache else None),
     ]
     resolved = resolve(SelectConfig, layers)
-    registry.check_training_free(resolved.sampler)
+    if resolved.sampler is not None:
+        registry.check_training_free(resolved.sampler, question=bool(resolved.query))
     items = collect(videos)
     # By the words, not by what they hold: a folder gives the same shape of output with one video
     # in it as with ten.
@@ -145,117 +213,32 @@ def command(
     check_targets(frames_dir, sheet)
     check_inputs_are_kept([item.name for item in items], targets)
     if dry_run:
-        _check_files(items)
+        check_files(items)
         _print_plan(out, resolved, items, targets)
         return
-    _Run(out, resolved, as_csv=as_csv, many=many).over(items, targets)
+    Run(out, resolved, wishes, many=many).over(items, targets)
 
 
-class _Run:
-    """One run over the videos: what is printed while it goes, and at its end."""
-
-    def __init__(self, out: Output, config: SelectConfig, *, as_csv: bool, many: bool) -> None:
-        self._out = out
-        self._config = config
-        self._as_csv = as_csv
-        self._many = many
-
-    def over(self, items: list[Item], targets: list[Target]) -> None:
-        results: list[dict[str, Any]] = []
-        failed = 0
-        if self._as_csv:
-            self._out.raw(_csv_line(CSV_HEADER))
-        with self._out.progress(len(items), "videos") as progress:
-            for item, target in zip(items, targets, strict=True):
-                try:
-                    selection = self._one(item, target)
-                except Exception as caught:
-                    # Whatever happens with one of several videos, the others go on.
-                    if len(items) == 1 or isinstance(caught, BrokenPipeError | StdoutError):
-                        raise
-                    error = as_error(caught)
-                    failed += 1
-                    with progress.paused():
-                        self._out.problem(error)
-                    results.append({"video": item.name, "error": error.to_json()})
-                else:
-                    results.append(selection.to_json())
-                    with progress.paused():
-                        self._print(item, selection, last=item is items[-1])
-                progress.advance()
-        if self._out.json:
-            self._out.result({"videos": results} if self._many else results[0])
-        if failed:
-            self._out.note(f"{failed} of {len(items)} videos failed")
-            raise typer.Exit(SOME_FAILED)
-
-    def _one(self, item: Item, target: Target) -> Selection:
-        """Chooses and writes the frames of one video."""
-        from vidsampler.select import make_folder, select
-
-        settings = asdict(self._config)
-        if target.sheet is not None:
-            make_folder(target.sheet.parent)
-        with opened(item) as path:
-            selection = select(path, settings.pop("k"), **settings)
-            # By the name that the user gave: of standard input the path is nobody's, and other
-            # names are shown as they were written.
-            reading = {**selection.reading, "path": path}
-            selection = replace(selection, video=item.name, reading=reading)
-            if target.frames is not None:
-                selection.write_frames(target.frames)
-            if target.sheet is not None:
-                selection.write_sheet(target.sheet)
-        return selection
-
-    def _print(self, item: Item, selection: Selection, *, last: bool) -> None:
-        out = self._out
-        if len(selection.kept) < self._config.k:
-            kept = len(selection.kept)
-            frames = "frame" if kept == 1 else "frames"
-            few = f"{kept} {frames} kept, {self._config.k} were asked for"
-            out.note(f"{item.name}: {few}")
-        if out.json:
-            return
-        if self._as_csv:
-            for frame in selection.kept:
-                score = "" if frame.score is None else f"{frame.score:.6g}"
-                out.raw(_csv_line((item.name, frame.index, frame.pts, f"{frame.time:.6f}", score)))
-            return
-        out.line("standard input" if item.name == STDIN else item.name)
-        out.line(
-            f"{format_time(selection.duration)} at {selection.fps:.5g} fps; "
-            f"{selection.sampler} kept {len(selection.kept)} of {selection.candidates} candidates"
-        )
-        rows = [
-            [
-                str(number),
-                str(kept.index),
-                format_time(kept.time),
-                "-" if kept.score is None else f"{kept.score:.4f}",
-            ]
-            for number, kept in enumerate(selection.kept, 1)
-        ]
-        out.table(["#", "frame", "time", "score"], rows, numbers="rrrr")
-        if not last:
-            out.line()
-
-
-def _csv_line(cells: tuple[Any, ...]) -> str:
-    text = io.StringIO()
-    # With this line end the writer quotes carriage returns too.
-    csv.writer(text, lineterminator="\r\n").writerow(cells)
-    return text.getvalue().removesuffix("\r\n") + "\n"
-
-
-def _check_files(items: list[Item]) -> None:
-    from vidsampler.video.container import check_file
-
-    for item in items:
-        if item.error is not None:
-            raise item.error
-        if item.name != STDIN:
-            check_file(Path(item.name))
+def _wishes(
+    as_csv: bool,
+    hand_over: str | None,
+    max_width: int | None,
+    sheet_all: bool,
+    frames_dir: Path | None,
+    sheet: Path | None,
+) -> Wishes:
+    """What is to come out; what would do nothing is an error."""
+    if hand_over is not None:
+        check_format(hand_over)
+        if as_csv:
+            raise UsageError("choose one of --for and --csv")
+    if max_width is not None and max_width < 1:
+        raise UsageError(f"--max-width must be at least 1 pixel, not {max_width}")
+    if max_width is not None and hand_over is None and frames_dir is None:
+        raise UsageError("--max-width is for the frames of --frames-dir or --for")
+    if sheet_all and sheet is None:
+        raise UsageError("--sheet-all is about the contact sheet", hint="add --sheet sheet.png")
+    return Wishes(as_csv, hand_over, max_width, sheet_all)
 
 
 def _print_plan(

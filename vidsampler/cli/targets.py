@@ -84,7 +84,7 @@ def _check_nothing_else(folder: Path) -> None:
     """Whoever reads the folder afterwards takes every file in it for a kept frame."""
     if not folder.is_dir():
         return
-    from vidsampler.select import FRAME_NAME
+    from vidsampler.selection import FRAME_NAME
 
     for path in sorted(folder.rglob("*")):
         if path.is_file() and not FRAME_NAME.fullmatch(path.name):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from vidsampler.errors import InputError
 from vidsampler.search.index import Hit, Index
-from vidsampler.sheet import draw_sheet
+from vidsampler.sheet import Cell, draw_sheet
 from vidsampler.timecode import format_time
 from vidsampler.video import Video
 from vidsampler.video.images import write_image
@@ -37,18 +37,19 @@ def write_sheet(index: Index, hits: Sequence[Hit], title: str, path: Path) -> li
         UsageError: The file's ending is not that of a picture.
         VidsamplerError: It cannot be written.
     """
-    pictures, captions, problems = [], [], []
+    cells: list[Cell] = []
+    problems = []
     for number, hit in enumerate(hits, 1):
         try:
-            pictures.append(_frame(index, hit))
+            picture = _frame(index, hit)
         except InputError as error:
             problems.append(error)
-            pictures.append(np.full((HEIGHT, HEIGHT * 16 // 9, 3), _MISSING, np.uint8))
+            picture = np.full((HEIGHT, HEIGHT * 16 // 9, 3), _MISSING, np.uint8)
         name = Path(hit.source).name
         name = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
         moment = format_time(hit.time).removeprefix("0:")
-        captions.append((f"{number}   {name}", f"{moment}  {hit.score:.3f}"))
-    write_image(path, draw_sheet(pictures, captions, title), quality=90)
+        cells.append(Cell(picture, name, f"{moment}  {hit.score:.3f}", number=number))
+    write_image(path, draw_sheet(cells, title), quality=90)
     return problems
 
 

@@ -98,7 +98,7 @@ def randaugment(frames_NCHW: Tensor, draws: Sequence[float]) -> Tensor:
 
 
 def _functional() -> Any:
-    from torchvision.transforms.v2 import functional  # type: ignore[import-untyped]
+    from torchvision.transforms.v2 import functional
 
     return functional
 

@@ -12,7 +12,7 @@ import av
 import av.error
 import numpy as np
 import numpy.typing as npt
-import simplejpeg  # type: ignore[import-untyped]
+import simplejpeg
 import torch
 from PIL import Image
 from torch.nn import functional

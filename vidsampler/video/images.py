@@ -29,6 +29,23 @@ def encode_image(rgb: npt.NDArray[np.uint8], format: str = "JPEG", quality: int 
     return buffer.getvalue()
 
 
+def narrowed(rgb: npt.NDArray[np.uint8], width: int | None) -> npt.NDArray[np.uint8]:
+    """A picture at most so many pixels wide, its shape kept; None leaves it as it is.
+
+    Raises:
+        ValueError: ``width`` is below 1.
+    """
+    if width is not None and width < 1:
+        raise ValueError(f"width must be at least 1 pixel, got {width}")
+    if width is None or rgb.shape[1] <= width:
+        return rgb
+    from PIL import Image
+
+    height = max(1, round(rgb.shape[0] * width / rgb.shape[1]))
+    small = Image.fromarray(rgb).resize((width, height), Image.Resampling.LANCZOS)
+    return np.asarray(small)
+
+
 def image_format(path: Path) -> str:
     """The format that a file's ending names.
 
