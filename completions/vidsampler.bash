@@ -139,9 +139,11 @@ _vidsampler() {
                 --workers) return ;;
                 --device) return ;;
                 --nproc) return ;;
+                --pictures) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --queries) return ;;
                 --set) return ;;
             esac
-            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--dataset\n--split\n--shards\n--videos\n--annotations\n--which\n--sampler\n-k\n--top-k\n--frames\n--backbone\n--pretrained\n--head\n--similarity\n--owners\n--rerank\n--bank\n--video-bank\n--v2t\n--output\n--compare\n--table\n--published\n--batch-size\n--workers\n--device\n--nproc\n--no-cache\n--set\n--dry-run\n--json\n--debug\n-h\n--help' -- "$word"))
+            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--dataset\n--split\n--shards\n--videos\n--annotations\n--which\n--sampler\n-k\n--top-k\n--frames\n--backbone\n--pretrained\n--head\n--similarity\n--owners\n--rerank\n--bank\n--video-bank\n--v2t\n--output\n--compare\n--table\n--published\n--batch-size\n--workers\n--device\n--nproc\n--no-cache\n--pictures\n--queries\n--set\n--dry-run\n--json\n--debug\n-h\n--help' -- "$word"))
             else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
         embed)
             case "$before" in

@@ -162,6 +162,8 @@ complete -c vidsampler -n '__fish_seen_subcommand_from eval' -l workers -x -d 'D
 complete -c vidsampler -n '__fish_seen_subcommand_from eval' -l device -x -d 'cpu or cuda [default: cuda if any]'
 complete -c vidsampler -n '__fish_seen_subcommand_from eval' -l nproc -x -d 'Processes, one a GPU'
 complete -c vidsampler -n '__fish_seen_subcommand_from eval' -l no-cache -d 'Neither read nor keep embedded videos and texts'
+complete -c vidsampler -n '__fish_seen_subcommand_from eval' -l pictures -r -F -d 'Draw some queries with kept and dropped frames: .png'
+complete -c vidsampler -n '__fish_seen_subcommand_from eval' -l queries -x -d 'How many --pictures shows [default: 6]'
 complete -c vidsampler -n '__fish_seen_subcommand_from eval' -l set -x -d 'Change one setting; may be repeated'
 complete -c vidsampler -n '__fish_seen_subcommand_from eval' -l dry-run -d 'Print the settings and the plan; write nothing'
 complete -c vidsampler -n '__fish_seen_subcommand_from eval' -l json -d 'Print one JSON object'

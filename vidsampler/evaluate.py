@@ -16,6 +16,10 @@ from vidsampler.evaluation.rerank import METHODS, Method
 from vidsampler.evaluation.results import Result, result_of
 
 if TYPE_CHECKING:
+    from vidsampler.evaluation.data import EvalSplit
+    from vidsampler.evaluation.embedding import Videos
+    from vidsampler.evaluation.ranks import Ranks
+    from vidsampler.evaluation.similarity import Texts
     from vidsampler.retriever import Retriever
     from vidsampler.video_features import VideoFeatures
 
@@ -69,12 +73,38 @@ class Watch:
         embedded: Videos that are embedded, and all of them.
         scored: Texts that are scored, and all of them.
         note: A sentence worth knowing.
+        done: Given all that was found, for pictures of it.
     """
 
     rendered: Progress = lambda done, total: None
     embedded: Progress = lambda done, total: None
     scored: Progress = lambda done, total: None
     note: Callable[[str], None] = lambda text: None
+    done: Callable[[Evaluated], None] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """What an evaluation has found, before it is summed up.
+
+    Attributes:
+        ranks: Of all queries.
+        captions: (T,) the words of each.
+        names: (V,) the videos' ids.
+        kept: (V,) the kept ones of each video's candidates, ascending.
+        candidates: (V,) how many there are of each.
+        scores_of: From the numbers of Q captions to their scores, (Q, V), not reranked.
+        frames_of: From a video's number to its candidates, (n, S, S, 3) uint8; those that nobody
+            had to decode are black.
+    """
+
+    ranks: Ranks
+    captions: list[str]
+    names: list[str]
+    kept: list[list[int]]
+    candidates: list[int]
+    scores_of: Callable[[list[int]], Any]
+    frames_of: Callable[[int], Any]
 
 
 def evaluate(
@@ -155,10 +185,11 @@ def run_evaluation(
     options, watch = options or Options(), watch or Watch()
     with open_world(options.device) as world:
         retriever = _load(plan).to(world.device)
+        at_once = options.batch_size or videos_at_once(world.device)
         split = open_split(
             plan,
             retriever,
-            batch_size=options.batch_size or videos_at_once(world.device),
+            batch_size=at_once,
             workers=options.workers,
             progress=watch.rendered,
         )
@@ -176,9 +207,10 @@ def run_evaluation(
         if options.rerank == "qb-norm":
             words = split.training_captions()
             bank = Texts.of(cache.texts(words).features_UD, words)
+        texts = Texts.of(captions.features_UD, split.texts, split.wordings_T)
         ranks, how = rank_texts_and_videos(
             retriever.head,
-            Texts.of(captions.features_UD, split.texts, split.wordings_T),
+            texts,
             videos.features,
             split.owners_T,
             rerank=options.rerank,
@@ -189,6 +221,8 @@ def run_evaluation(
             name=f"the scores of {plan.name}",
             progress=watch.scored,
         )
+        if watch.done is not None and world.leads:
+            watch.done(_evaluated(retriever, split, texts, videos, ranks, at_once))
     kept = _frames_kept(videos.features)
     return result_of(
         ranks,
@@ -206,6 +240,42 @@ def run_evaluation(
         seed=retriever.config.seed,
         checkpoint=plan.name,
         missing=split.missing,
+        notes=retriever.config.notes,
+    )
+
+
+def _evaluated(
+    retriever: Retriever,
+    split: EvalSplit,
+    texts: Texts,
+    videos: Videos,
+    ranks: Ranks,
+    at_once: int,
+) -> Evaluated:
+    import torch
+
+    def scores_of(numbers: list[int]) -> Any:
+        rows = torch.from_numpy(texts.wordings_T[numbers])
+        scores_QV = retriever.similarity(
+            texts.features_UD[rows], videos.features, text_ids_T=texts.ids_U[rows]
+        )
+        return scores_QV.cpu().numpy()
+
+    def frames_of(video: int) -> Any:
+        # Sources number their videos in the order of their batches.
+        batch = next(split.source.pick([video // at_once]))
+        (row,) = (batch.videos_B == video).nonzero()[:, 0].tolist()
+        there = int(batch.valid_BN[row].sum())
+        return batch.frames_BNCHW[row, :there].permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+    return Evaluated(
+        ranks,
+        [split.texts[wording] for wording in texts.wordings_T.tolist()],
+        list(split.keys),
+        videos.features.kept(),
+        videos.candidates_V.tolist(),
+        scores_of,
+        frames_of,
     )
 
 

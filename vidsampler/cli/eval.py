@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidsampler import registry
-from vidsampler.cli import eval_checkpoint, recipes
+from vidsampler.cli import eval_checkpoint, eval_pictures, recipes
 from vidsampler.cli.options import Debug, Json, Value, output_of
 from vidsampler.cli.output import Output
 from vidsampler.errors import UsageError, unknown
@@ -171,6 +171,8 @@ def command(
     no_cache: Annotated[
         bool, typer.Option("--no-cache", help="Neither read nor keep embedded videos and texts.")
     ] = False,
+    pictures: eval_pictures.Pictures = None,
+    queries: eval_pictures.Queries = None,
     settings: recipes.Set = None,
     dry_run: recipes.DryRun = False,
     json: Json = False,
@@ -201,6 +203,8 @@ def command(
         "--device": (device, "checkpoint"),
         "--nproc": (nproc, "checkpoint"),
         "--no-cache": (no_cache or None, "checkpoint"),
+        "--pictures": (pictures, "checkpoint"),
+        "--queries": (queries, "checkpoint"),
         "--set": (settings, "checkpoint"),
         "--dry-run": (dry_run or None, "checkpoint"),
         "--owners": (owners, "similarity"),
@@ -269,6 +273,8 @@ def command(
         batch_size=batch_size,
         nproc=nproc,
         no_cache=no_cache,
+        pictures=pictures,
+        queries=queries,
         dry_run=dry_run,
     )
     found = eval_checkpoint.run(out, words, how, convention)
@@ -337,6 +343,8 @@ def _print_result(out: Output, result: Result) -> None:
             )
         if result.selected_on is not None:
             out.note(f"the checkpoint was chosen on: {result.selected_on}")
+    for note in result.notes:
+        out.note(f"note: {note}")
     without = result.videos - len(result.ranks.v2t)
     if without:
         out.note(f"{without:,} videos have no caption: candidates of t2v, not in v2t")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 import typer
 
 from vidsampler import plainyaml
+from vidsampler.cli.eval_pictures import check_pictures, write_pictures
 from vidsampler.cli.extract import SOME_FAILED, Bar
 from vidsampler.cli.options import Value
 from vidsampler.cli.output import Output, Progress
@@ -49,6 +50,8 @@ class Words:
     batch_size: int | None
     nproc: int | None
     no_cache: bool
+    pictures: Path | None
+    queries: int | None
     dry_run: bool
 
 
@@ -62,6 +65,7 @@ def run(out: Output, words: Words, rerank: str, v2t: str) -> Result | None:
     from vidsampler.evaluation.rerank import Method
     from vidsampler.training.launch import launch, under_torchrun
 
+    check_pictures(words.pictures, words.queries)
     plan = _plan(words)
     options = Options(
         rerank=cast(Method, rerank),
@@ -76,7 +80,7 @@ def run(out: Output, words: Words, rerank: str, v2t: str) -> Result | None:
         raise typer.Exit(0)
     if (words.nproc or 1) > 1 and not under_torchrun():
         raise typer.Exit(launch(sys.argv[1:], words.nproc or 1))
-    return _evaluate(out, plan, options)
+    return _evaluate(out, plan, options, words)
 
 
 def exit_code(result: Result, words: Words) -> int:
@@ -115,8 +119,8 @@ def _plan(words: Words) -> Plan:
     return plan_evaluation(words.checkpoint, data, layers, cast(Which, words.which or "best"))
 
 
-def _evaluate(out: Output, plan: Plan, options: Options) -> Result | None:
-    from vidsampler.evaluate import Watch, run_evaluation
+def _evaluate(out: Output, plan: Plan, options: Options, words: Words) -> Result | None:
+    from vidsampler.evaluate import Evaluated, Watch, run_evaluation
 
     if os.environ.get("RANK", "0") != "0":
         run_evaluation(plan, options)
@@ -137,7 +141,24 @@ def _evaluate(out: Output, plan: Plan, options: Options) -> Result | None:
             embedded.close()
             out.note(text)
 
-        return run_evaluation(plan, options, Watch(rendered.show, embed, score, note))
+        def draw(found: Evaluated) -> None:
+            assert words.pictures is not None
+            scored.close()
+            write_pictures(
+                out,
+                words.pictures,
+                words.queries,
+                scores_of=found.scores_of,
+                captions=found.captions,
+                ranks=found.ranks,
+                names=found.names,
+                kept=found.kept,
+                candidates=found.candidates,
+                frames_of=found.frames_of,
+            )
+
+        done = None if words.pictures is None else draw
+        return run_evaluation(plan, options, Watch(rendered.show, embed, score, note, done))
 
 
 class _Texts:
@@ -153,6 +174,10 @@ class _Texts:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Takes the bar away."""
         self._stack.close()
 
     def show(self, done: int, total: int) -> None:

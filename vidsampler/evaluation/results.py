@@ -71,6 +71,7 @@ class Result:
         versions: Of vidsampler and what it computes with.
         ranks: Those of every query.
         missing: Ids of the split whose video was not there; their captions are no queries.
+        notes: What has to be known of the weights, such as what imported ones cannot equal.
     """
 
     queries: int
@@ -94,6 +95,7 @@ class Result:
     versions: dict[str, str]
     ranks: StoredRanks = field(repr=False)
     missing: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         ranks = self.ranks
@@ -162,6 +164,7 @@ def result_of(
     checkpoint: str | None = None,
     similarity: str | None = None,
     missing: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> Result:
     """The result of an evaluation; arguments as in `Result`."""
     paired = len(ranks.owners) == ranks.videos and bool(
@@ -196,6 +199,7 @@ def result_of(
             ranks.t2v.tolist(), ranks.v2t.tolist(), None if paired else ranks.owners.tolist()
         ),
         missing=list(missing),
+        notes=list(notes),
     )
 
 
