@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from vidsampler.cli.app import app
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+COMMANDS = {command.name for command in app.registered_commands if command.name}
 
 
 def blocks(language: str) -> list[str]:
@@ -36,6 +39,14 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def environment(checkout: Path) -> dict[str, str]:
+    return {
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": str(ROOT),
+        "VIDSAMPLER_CACHE": str(checkout / "cache"),
+    }
+
+
 def without_times(text: str) -> str:
     """Seconds that a run took differ from run to run."""
     text = re.sub(r'("(?:decode|sample)": )[\d.]+', r"\1TIME", text)
@@ -45,16 +56,16 @@ def without_times(text: str) -> str:
 @pytest.mark.parametrize(("command", "output"), console(), ids=[c for c, _ in console()])
 def test_commands(checkout: Path, command: str, output: str) -> None:
     program = f'"{sys.executable}" -m vidsampler'
-    words = "select|list|env|extract|shard|flops|eval|train|completion|--"
+    words = "|".join([*sorted(COMMANDS), "--"])
     shell = re.sub(rf"\bvidsampler (?={words})", f"{program} ", command)
-    shell = shell.replace("python -c", f'"{sys.executable}" -c')
+    shell = re.sub(r"\bpython -c", lambda _: f'"{sys.executable}" -c', shell)
     run = subprocess.run(
         shell,
         shell=True,
         cwd=checkout,
         capture_output=True,
         text=True,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "COLUMNS": "80", "NO_COLOR": "1"},
+        env=environment(checkout) | {"COLUMNS": "80", "NO_COLOR": "1"},
         check=False,
     )
     assert "Traceback" not in run.stderr
@@ -69,7 +80,7 @@ def test_python(checkout: Path, code: str) -> None:
     run = subprocess.run(
         [sys.executable, "-c", code],
         cwd=checkout,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)},
+        env=environment(checkout),
         capture_output=True,
         text=True,
         check=False,
