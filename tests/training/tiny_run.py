@@ -77,7 +77,7 @@ def tiny(folder: Path, method: str = "adaclip", **more: Any) -> TrainConfig:
 
     Args:
         folder: A model config is written to it.
-        method: Registered, or `CONVOLUTIONS`: adaclip whose policy looks at such a tower's features.
+        method: Registered, or `CONVOLUTIONS`: adaclip, its policy on such a tower's features.
         more: Sections or values to change.
     """
     clip = _CLIP

@@ -12,7 +12,14 @@ from vidsampler.datasets.shapes import KindShares, ShapesSettings
 from vidsampler.datasets.shapes.plan import VideoPlan, plan_videos
 
 # 0.22 * 16 = 3.52: the videos differ in their numbers of facts.
-SETTINGS = ShapesSettings(train=3000, val=100, test=400, informative=0.22, facts=64)
+SETTINGS = ShapesSettings(
+    train=3000,
+    val=100,
+    test=400,
+    informative=0.22,
+    facts=64,
+    kinds=KindShares(unrelated=0.4, frozen=0.2, black=0.1, noisy=0.15, blurred=0.15),
+)
 
 
 @pytest.fixture(scope="module")

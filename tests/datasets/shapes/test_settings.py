@@ -60,7 +60,7 @@ def test_shares_of_kinds() -> None:
         KindShares(0, 0, 0, 0, 0)
     with pytest.raises(ConfigError, match=r"kinds\.unrelated must be above 0"):
         KindShares(unrelated=0)
-    assert KindShares(unrelated=0, frozen=0).black == 0.1
+    assert KindShares(unrelated=0, frozen=0).black == 0.2
 
 
 def test_numbers_of_facts() -> None:

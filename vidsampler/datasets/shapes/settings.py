@@ -33,11 +33,11 @@ class KindShares:
         blurred: An unrelated picture, far out of focus.
     """
 
-    unrelated: float = 0.4
+    unrelated: float = 0.2
     frozen: float = 0.2
-    black: float = 0.1
-    noisy: float = 0.15
-    blurred: float = 0.15
+    black: float = 0.2
+    noisy: float = 0.2
+    blurred: float = 0.2
 
     def __post_init__(self) -> None:
         for name, share in asdict(self).items():
