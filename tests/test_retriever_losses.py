@@ -159,6 +159,17 @@ def test_the_uniform_loss_has_its_weight_and_target() -> None:
     assert set(without.losses(batch).terms) == {"retrieval"}
 
 
+def test_the_target_of_the_uniform_loss_is_annealed() -> None:
+    batch = trial()
+    retriever = retriever_of("gate", keep_target=0.2, uniform_weight=1.0, warmup_epochs=2).train()
+    for epoch, target in enumerate((1.0, 0.6, 0.2, 0.2)):
+        retriever.set_epoch(epoch)
+        losses = retriever.losses(batch, noise=noise_for(retriever, batch))
+        share = losses.kept.counts_B.sum().item() / batch.valid_BN.sum().item()
+        expected = math.sqrt(2) * abs(share - target)
+        assert losses.terms["uniform"].item() == pytest.approx(expected, abs=1e-6)
+
+
 class Ranks:
     """Stands in for two processes: what one gathers is what both gave in an earlier pass."""
 

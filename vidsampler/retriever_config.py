@@ -31,7 +31,8 @@ class SamplerConfig:
             chooses by a question (`--sampler`).
         k: K, frames to keep; null: all of them. `gate` decides for itself (`--top-k`).
         seed: Of `random`.
-        warmup_epochs: In so many first epochs the K of `topk` falls from N - 1 to its value.
+        warmup_epochs: In so many first epochs the K of `topk` falls from N - 1 to its value, and
+            the share that `gate` is held to from 1.
         keep_target: The share of frames that `gate` is to keep (`--keep-target`).
         uniform_weight: Of the loss that holds `gate` to it; 0 leaves it out.
         policy: The network of `gate` and `topk`.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from vidsampler.samplers.gate import annealed_share
 from vidsampler.samplers.kept import Kept
 from vidsampler.training.losses.retrieval import positives, retrieval_loss
 from vidsampler.training.losses.support import support_loss
@@ -143,7 +144,9 @@ def batch_losses(
         terms["uniform"] = settings.uniform_weight * uniform_loss(
             kept.actions_BN,
             kept.valid_BN,
-            keep_target=settings.keep_target,
+            keep_target=annealed_share(
+                retriever.epoch, settings.keep_target, settings.warmup_epochs
+            ),
             sum_over_ranks=None if world is None else world.add,
         )
     if scored.support_TV is not None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tests.backbones.trying import variant
 from vidsampler.backbones.config import BackboneConfig
@@ -58,6 +60,24 @@ def test_a_captioner_gives_features_that_are_not_normalised(tmp_path: Path) -> N
         texts = backbone.encode_texts(torch.ones(2, backbone.context, dtype=torch.long))
     for features in (frames, texts):
         assert (features.norm(dim=1) - 1).abs().min() > 1e-3
+
+
+def test_a_tower_of_convolutions_holds_colours_last() -> None:
+    backbone = load_backbone(BackboneConfig("shapes"))
+    tower: Any = backbone.clip.visual
+    kernels = [module.weight for module in tower.modules() if isinstance(module, nn.Conv2d)]
+    assert len(kernels) > 10
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+    size = backbone.pixel_input.height
+    pixels = torch.randn(4, 3, size, size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        together = backbone.encode_frames(pixels)
+        alone = torch.cat([backbone.encode_frames(each[None]) for each in pixels])
+        plain = copy.deepcopy(backbone.clip).to(memory_format=torch.contiguous_format)
+        expected = cast(Any, plain).encode_image(pixels)
+    # In eval mode the batch norms know no batch.
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(together, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_gradients_flow_to_both_towers(tiny: Backbone) -> None:

@@ -142,11 +142,13 @@ def cluster() -> Iterator[Any]:
     """A head without processors and two nodes with one each, on this machine."""
     from ray.cluster_utils import Cluster
 
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    made: Any = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+    )
     try:
         yield made
     finally:
-        made.shutdown()  # type: ignore[no-untyped-call]
+        made.shutdown()
 
 
 @pytest.mark.slow

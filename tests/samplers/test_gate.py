@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from tests.samplers.learning import WIDTH, chosen, lengths, tiny_policy, videos
-from vidsampler.samplers.gate import GateSampler, force_first, gumbel_keep, keep_likely
+from vidsampler.samplers.gate import (
+    GateSampler,
+    annealed_share,
+    force_first,
+    gumbel_keep,
+    keep_likely,
+)
 from vidsampler.samplers.learned import gumbel_noise, temperature
 
 
@@ -140,6 +146,21 @@ def test_training_decisions_follow_the_noise_given() -> None:
     draws = [sampler(features, valid, generator=generator.manual_seed(s)) for s in (1, 1, 2)]
     assert torch.equal(draws[0].actions_BN, draws[1].actions_BN)
     assert not torch.equal(draws[0].actions_BN, draws[2].actions_BN)
+
+
+def test_the_share_falls_from_all_to_the_target() -> None:
+    shares = [annealed_share(epoch, 0.25, 3) for epoch in range(5)]
+    assert shares == pytest.approx([1, 0.75, 0.5, 0.25, 0.25])
+    assert annealed_share(0, 0.25, 0) == 0.25
+
+
+@pytest.mark.parametrize(("bias", "kept"), [(0.0, 0.5), (3.0, 0.9526)])
+def test_how_many_frames_are_kept_at_first(bias: float, kept: float) -> None:
+    policy = tiny_policy(start_even=True, start_bias=bias)
+    sampler = GateSampler(policy, clip_width=WIDTH).double().eval()
+    logits = sampler(videos(), lengths(*[7] * 5)).logits_BNA
+    p = torch.softmax(logits, -1)[..., 0]
+    assert p.flatten().tolist() == pytest.approx([kept] * 35, abs=1e-4)
 
 
 def test_float32_under_autocast() -> None:

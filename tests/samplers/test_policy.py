@@ -37,6 +37,31 @@ def test_features_by_hand() -> None:
     ]
 
 
+def test_normalised_features_have_no_size() -> None:
+    net = network(normalise=True, features="concat")
+    features = videos()
+    torch.testing.assert_close(net(features * 1000, VALID), net(features, VALID), atol=1e-4, rtol=0)
+    plain = network(features="concat")
+    assert not torch.allclose(plain(features * 1000, VALID), plain(features, VALID), atol=1)
+    # Of what the temporal model is given, by hand.
+    both = process_features(features, "concat")
+    centred = both - both.mean(-1, keepdim=True)
+    normal = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+    none = network(normalise=True, features="concat", temporal="none", head="fc")
+    weights = dict(none.named_parameters())
+    expected = normal @ weights["head.weight"].T + weights["head.bias"]
+    torch.testing.assert_close(none(features, VALID)[VALID], expected[VALID])
+
+
+def test_positions_begin_as_small_as_asked() -> None:
+    small, large = (
+        dict(network(frames=500, position_std=std).named_parameters())["temporal.positions_NW"]
+        for std in (0.02, 1.0)
+    )
+    torch.testing.assert_close(small * 50, large)
+    assert large.std().item() == pytest.approx(1, abs=0.05)
+
+
 def layer_norm(x: Any, weight: Any, bias: Any) -> Any:
     centred = x - x.mean(-1, keepdims=True)
     return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * weight + bias
@@ -218,6 +243,7 @@ def test_autocast_changes_nothing() -> None:
         ({"extractor": {"name": "raw", "size": 64}}, "raw has no input size to set"),
         ({"extractor": {"name": "small"}}, "no published weights of the extractor small"),
         ({"frames": 0}, "frames must be at least 1, not 0"),
+        ({"position_std": -0.1}, "position_std must be from 0 on, not -0.1"),
         ({"width": 512, "heads": 7}, "width 512 cannot be split over 7 attention heads"),
     ],
 )

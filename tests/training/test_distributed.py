@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 from tests.cli.running import CHECKOUT
-from tests.training.tiny_run import METHODS, tiny, write_shards
+from tests.training.tiny_run import CONVOLUTIONS, METHODS, tiny, write_shards
 from vidsampler import plainyaml
 from vidsampler.training.checkpoint import read_state
+from vidsampler.training.frozen import SharedBatchNorm
 from vidsampler.training.journal import read_log
+from vidsampler.training.world import World
 
 
 def torchrun(
@@ -42,22 +45,39 @@ def torchrun(
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two ranks found."""
     folder = tmp_path_factory.mktemp("ranks")
-    tiny(folder)  # one writer of the model's config
+    for method in ("adaclip", CONVOLUTIONS):
+        tiny(folder, method)  # one writer of the model's config
     ran = torchrun(2, "tests.training.ranks", str(folder))
     assert ran.returncode == 0, ran.stderr
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, CONVOLUTIONS])
 def test_gradients_of_two_ranks_are_those_of_one(
     two_ranks: list[dict[str, Any]], method: str
 ) -> None:
     for found in two_ranks:
         assert found["methods"][method]["tensors"] > 30
-        assert found["methods"][method]["nothing"] <= 3
+        # timm's residual branches begin at 0: nothing reaches what lies in them yet.
+        assert found["methods"][method]["nothing"] <= (21 if method == CONVOLUTIONS else 3)
         assert found["methods"][method]["noise"] <= 1e-7
         assert found["methods"][method]["worst"] <= 1e-5
         assert found["methods"][method]["buffers"] <= 1e-5
+
+
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])
+def test_a_shared_batch_norm_alone_is_a_batch_norm(dtype: torch.dtype, near: float) -> None:
+    own, shared = torch.nn.BatchNorm2d(5), torch.nn.BatchNorm2d(5)
+    shared.__class__ = SharedBatchNorm
+    shared.world = World(0, 1, torch.device("cpu"))  # type: ignore[assignment]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        maps = (torch.randn(4, 5, 3, 3, generator=generator) * 2 + 7).to(dtype)
+        ours, theirs = shared(maps), own(maps)
+        assert ours.dtype == theirs.dtype == dtype
+        torch.testing.assert_close(ours, theirs, rtol=near, atol=near)
+    for one, other in zip(shared.buffers(), own.buffers(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 def test_what_ranks_do_together(two_ranks: list[dict[str, Any]]) -> None:

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.cli.running import CHECKOUT
-from tests.training.tiny_run import tiny, write_shards
+from tests.training.tiny_run import CONVOLUTIONS, tiny, write_shards
 from vidsampler import plainyaml
 from vidsampler.errors import ConfigError, InputError, UsageError
 from vidsampler.train import train
@@ -45,7 +45,7 @@ def assert_same(one: Path, other: Path) -> None:
         assert all(torch.equal(ours[name], moments[1][number][name]) for name in ours)
 
 
-@pytest.mark.parametrize("method", ["adaclip", "xpool"])
+@pytest.mark.parametrize("method", ["adaclip", "xpool", CONVOLUTIONS])
 def test_stopped_anywhere_and_resumed(tmp_path: Path, method: str) -> None:
     write_shards(tmp_path / "shards", train=20, val=5)
     config = tiny(tmp_path, method, run={"evals_per_epoch": 2})

@@ -38,6 +38,8 @@ _CLIP = {
         "layers": 1,
     },
 }
+CONVOLUTIONS = "convolutions"
+"""A tower with batch norms, which see the frames of a batch together in training."""
 _WORDS = ("red", "green", "blue", "large", "small", "round", "square", "old", "new", "fast")
 
 
@@ -75,12 +77,22 @@ def tiny(folder: Path, method: str = "adaclip", **more: Any) -> TrainConfig:
 
     Args:
         folder: A model config is written to it.
-        method: Registered.
+        method: Registered, or `CONVOLUTIONS`: adaclip, its policy on such a tower's features.
         more: Sections or values to change.
     """
+    clip = _CLIP
     model = folder / "clip.json"
-    if not model.exists():
-        model.write_text(json.dumps(_CLIP))
+    if method == CONVOLUTIONS:
+        tower = {"image_size": SIZE, "timm_model_name": "test_resnet", "timm_proj": "linear"}
+        clip, model = clip | {"vision_cfg": tower}, folder / "convolutions.json"
+        extractor = {"name": "clip", "size": None, "pretrained": None, "freeze": True}
+        policy = {"extractor": extractor, "width": 32, "heads": 2, "hidden": 16}
+        return tiny(
+            folder,
+            "adaclip",
+            **({"sampler": {"k": 2, "policy": policy}, "backbone": _written(model, clip)} | more),
+        )
+    _written(model, clip)
     values: dict[str, Any] = {
         "dataset": {"shards": str(folder / "shards")},
         "backbone": {"name": str(model), "pretrained": "none", "words": 12},
@@ -108,6 +120,13 @@ def tiny(folder: Path, method: str = "adaclip", **more: Any) -> TrainConfig:
         values["sampler"]["k"] = 2
     layers = [Layer("{key}", values), Layer("{key}", more)]
     return train_config(layers, method=method, dataset="captions")
+
+
+def _written(model: Path, clip: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a backbone whose model config is written to a file."""
+    if not model.exists():
+        model.write_text(json.dumps(clip))
+    return {"name": str(model)}
 
 
 def batch_of(retriever: Retriever, items: Sequence[int], *, seed: int = 0) -> Batch:

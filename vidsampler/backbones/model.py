@@ -97,6 +97,13 @@ class Backbone(nn.Module):
                 f"not {config.words}"
             )
         self._text_config = model_config["text_cfg"]
+        # Convolutions are faster with colours last, 1.6 times on a CPU; a single one that cuts a
+        # picture into patches gains nothing.
+        towers = cast(nn.Module, clip.visual).modules()
+        self._layout = torch.contiguous_format
+        if sum(isinstance(module, nn.Conv2d) for module in towers) > 1:
+            self._layout = torch.channels_last
+            cast(nn.Module, clip.visual).to(memory_format=self._layout)
 
     # ---------------------------------------------------------------- features
 
@@ -115,6 +122,7 @@ class Backbone(nn.Module):
         if not len(pixels_MCHW):
             return pixels_MCHW.new_zeros((0, self.width), dtype=torch.float32)
         with self._autocast(pixels_MCHW):
+            pixels_MCHW = pixels_MCHW.contiguous(memory_format=self._layout)
             # CoCa would normalise them where nothing is said.
             features: Tensor = cast(Any, self.clip).encode_image(pixels_MCHW, normalize=False)
         return features.float()

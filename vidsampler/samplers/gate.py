@@ -64,6 +64,22 @@ def keep_likely(logits_BN2: Tensor, valid_BN: Tensor) -> Tensor:
     return force_first(likely_BN, valid_BN)
 
 
+def annealed_share(epoch: int, share: float, warmup_epochs: int) -> float:
+    """1 - (1 - r) e / w in the first w epochs, then r: what AdaCLIP's annealing is to K.
+
+    Who skips frames before anything is known of them skips what the texts speak of, and the
+    towers learn the less.
+
+    Args:
+        epoch: e, from 0.
+        share: r, of the frames to keep.
+        warmup_epochs: w; 0 for no annealing.
+    """
+    if epoch >= warmup_epochs:
+        return share
+    return 1 - (1 - share) * epoch / warmup_epochs
+
+
 class GateSampler(LearnedSampler):
     """The policy network with two logits a frame, keep and skip; see `LearnedSampler`."""
 

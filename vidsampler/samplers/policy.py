@@ -7,6 +7,7 @@ over the frames of one video: a video's scores do not depend on the others in it
 from __future__ import annotations
 
 import warnings
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +82,8 @@ class _Transformer(nn.Module):
         if config.frames is None:
             raise ValueError("the policy network needs the number of candidate frames")
         self.projection = _linear(width_in, config.width)
-        self.positions_NW = nn.Parameter(torch.randn(config.frames, config.width))
+        positions_NW = torch.randn(config.frames, config.width) * config.position_std
+        self.positions_NW = nn.Parameter(positions_NW)
         self.block = TemporalBlock(config.width, config.attention_heads)
         self._warned = False
 
@@ -158,6 +160,10 @@ class PolicyNetwork(nn.Module):
             self.head = nn.Sequential(
                 _linear(width, config.hidden), nn.ReLU(), _linear(config.hidden, actions)
             )
+        last = cast(nn.Linear, [*self.head.modules()][-1])
+        if config.start_even:
+            nn.init.zeros_(last.weight)
+        nn.init.constant_(last.bias[:1], config.start_bias)
 
     def forward(
         self, features_BND: Tensor, valid_BN: Tensor, *, candidates: int | None = None
@@ -189,6 +195,8 @@ class PolicyNetwork(nn.Module):
             # Zeroed rather than only masked: 0 times a stray infinity is no number.
             x_BND = features_BND.to(dtype).masked_fill(~valid_BN[..., None], 0)
             x_BND = process_features(x_BND, self.config.features)
+            if self.config.normalise:
+                x_BND = functional.layer_norm(x_BND, x_BND.shape[-1:])
             if self.temporal is not None:
                 x_BND = self.temporal(x_BND, valid_BN, candidates)
             logits_BNA: Tensor = self.head(x_BND)

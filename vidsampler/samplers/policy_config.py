@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, get_args
@@ -107,6 +108,14 @@ class PolicyConfig:
         heads: Attention heads of the transformer; null: one for each 64 channels.
         hidden: Channels between the two layers of `mlp`.
         frames: N, the candidates of a video that it is trained with; null: the retriever's.
+        normalise: What the temporal model is given of a frame is brought to mean 0 and variance 1
+            first: for features whose size changes while their network learns.
+        position_std: Standard deviation of the positions to begin with. Features of variance 1
+            disappear behind positions of 1 for the first epochs.
+        start_even: The last layer's weights begin at 0: no frame is preferred before anything is
+            learned.
+        start_bias: What the last layer's bias of keeping begins at: `gate` keeps a share of
+            1 / (1 + exp(-start_bias)) at first, where it starts even; `topk` does not see it.
     """
 
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
@@ -117,8 +126,14 @@ class PolicyConfig:
     heads: int | None = None
     hidden: int = 1024
     frames: int | None = None
+    normalise: bool = False
+    position_std: float = 1.0
+    start_even: bool = False
+    start_bias: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.position_std < math.inf:
+            raise ConfigError(f"position_std must be from 0 on, not {self.position_std:g}")
         for what, name, choices in (
             ("policy features", self.features, get_args(Feature)),
             ("temporal model", self.temporal, get_args(Temporal)),

@@ -57,10 +57,12 @@ class SharedBatchNorm(nn.BatchNorm2d):
         own = torch.tensor([maps_MCHW.numel() / maps_MCHW.shape[1]], dtype=exact)
         count = self.world.add(own.to(maps_MCHW.device))
         sum_C = self.world.add(maps_MCHW.sum((0, 2, 3), dtype=exact))
-        mean_C = (sum_C / count).to(maps_MCHW.dtype)
+        # As one rank would: the statistics in the weights' precision, whatever autocast made of
+        # the maps.
+        mean_C = (sum_C / count).to(self.weight.dtype)
         centred = maps_MCHW - mean_C.view(shape)
         squares_C = self.world.add(centred.square().sum((0, 2, 3), dtype=exact))
-        variance_C = (squares_C / count).to(maps_MCHW.dtype)
+        variance_C = (squares_C / count).to(self.weight.dtype)
         normal = centred * (variance_C + self.eps).rsqrt().view(shape)
         with torch.no_grad():
             assert self.running_mean is not None
@@ -72,4 +74,5 @@ class SharedBatchNorm(nn.BatchNorm2d):
                 share = 1 / float(self.num_batches_tracked)
             self.running_mean.lerp_(mean_C, share)
             self.running_var.lerp_((squares_C / (count - 1)).to(variance_C), share)
-        return normal * self.weight.view(shape) + self.bias.view(shape)
+        result = normal * self.weight.view(shape) + self.bias.view(shape)
+        return result.to(maps_MCHW.dtype)

@@ -112,7 +112,10 @@ class World:
         if self.size == 1:
             return
         for each in _state(module):
-            dist.broadcast(each.data, 0)
+            # Kernels with colours last are not contiguous, which gloo asks for.
+            values = each.data.contiguous()
+            dist.broadcast(values, 0)
+            each.data.copy_(values)
 
     def check_same(self, module: nn.Module) -> None:
         """Makes sure that the weights are the same on all ranks, to the bit.

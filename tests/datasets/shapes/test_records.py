@@ -42,7 +42,7 @@ def test_facts_by_time() -> None:
 
 
 def test_plan_is_written_and_read(tmp_path: Path) -> None:
-    settings = ShapesSettings(train=0, val=0, test=5, fps=4)
+    settings = ShapesSettings(train=0, val=0, test=5, fps=4, slot_frames=2)
     plans = plan_videos(settings)["test"]
     (tmp_path / "test").mkdir()
     (tmp_path / "test" / "shapes.jsonl").write_text(to_lines(plans, settings.slot_seconds))

@@ -99,7 +99,7 @@ def test_no_process_outlives_a_killed_run(tmp_path: Path) -> None:
         "import sys\nfrom dataclasses import replace\nfrom pathlib import Path\n"
         "from tests.datasets.shapes.test_render import SETTINGS\n"
         "from vidsampler.datasets.shapes import render\n"
-        "render(replace(SETTINGS, train=300), Path(sys.argv[1]), workers=2)\n"
+        "render(replace(SETTINGS, train=300, facts=64), Path(sys.argv[1]), workers=2)\n"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) as process:
         wait_for(lambda: any(tmp_path.glob("*/*.mp4")))

@@ -44,16 +44,19 @@ def figure_area(figure: Figure) -> float:
     """What the polygons cover, overlaps counted twice (shoelace formula)."""
     total = 0.0
     for polygon in figure:
-        x, y = polygon.T
-        total += abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+        (x, y), (next_x, next_y) = polygon.T, _following(polygon).T
+        total += abs(float(x @ next_y - y @ next_x)) / 2
     return total
+
+
+def _following(polygon: Polygon) -> Polygon:
+    """For each corner the next one. Not by np.roll, which took a tenth of all rendering."""
+    return np.concatenate([polygon[1:], polygon[:1]])
 
 
 def _raggedness(figure: Figure) -> float:
     """The squared length of all outlines by the area; about 12.6 for a circle, the least."""
-    length = sum(
-        float(np.linalg.norm(polygon - np.roll(polygon, -1, 0), axis=1).sum()) for polygon in figure
-    )
+    length = sum(float(np.hypot(*(polygon - _following(polygon)).T).sum()) for polygon in figure)
     return length**2 / figure_area(figure)
 
 
