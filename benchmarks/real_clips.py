@@ -46,12 +46,12 @@ from benchmarks.remembered_clips import (
 )
 from vidsampler import registry
 from vidsampler.config import Layer
+from vidsampler.evaluation.ranks import rank_matrix
 from vidsampler.retriever import Retriever
 from vidsampler.samplers.candidates import choose_candidates
 from vidsampler.training.batch import Batch
 from vidsampler.training.settings import TrainConfig, train_config
 from vidsampler.training.step import Stepper
-from vidsampler.training.validation import ranks
 from vidsampler.training.world import World
 
 KEPT, BATCH = (2, 4, 8), 32
@@ -153,8 +153,7 @@ class Found:
 
 
 def hits_of(clips: Clips, scores_TV: Tensor) -> list[bool]:
-    own = torch.arange(len(scores_TV))
-    return [rank == 1 for rank in ranks(scores_TV, own).tolist()]
+    return [rank == 1 for rank in rank_matrix(scores_TV.numpy()).t2v.tolist()]
 
 
 @torch.no_grad()

@@ -62,6 +62,7 @@ class Remembered(Backbone):
 
     def __init__(self, clips: Clips) -> None:
         said = nn.Module()
+        said.visual = nn.Module()
         said.logit_scale = nn.Parameter(clips.scale.clone())
         width = clips.features.shape[1]
         config = BackboneConfig("tiny", "none")

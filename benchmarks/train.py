@@ -34,6 +34,7 @@ from vidsampler.config import Layer
 from vidsampler.flops import flops
 from vidsampler.latency import default_device, device_name, random_frames
 from vidsampler.retriever import Retriever
+from vidsampler.samplers.candidates import checked_candidates
 from vidsampler.samplers.kept import Kept
 from vidsampler.training.batch import Batch
 from vidsampler.training.settings import TrainConfig, train_config
@@ -83,7 +84,7 @@ class EncodesAll(Retriever):
         generator: torch.Generator | None = None,
     ) -> tuple[Kept, Tensor, Tensor]:
         """As of `Retriever`, for `topk` in training."""
-        valid_BN = self._checked(frames_BNCHW, valid_BN)
+        valid_BN = checked_candidates(frames_BNCHW, valid_BN, self.config.frames)
         all_BND = self._encode_candidates(frames_BNCHW, valid_BN)
         kept = self.choose(frames_BNCHW, valid_BN, times_BN, ids, noise=noise, generator=generator)
         assert kept.selection_BKN is not None

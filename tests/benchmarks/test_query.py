@@ -67,7 +67,8 @@ def test_questions_find_their_clips(
         path = cached(asked.pieces, tmp_path, SIZE)
         for name in registry.asking_samplers():
             found = select(path, 4, sampler=name, candidates=32, query=asked.question, model=model)
-            assert found.cached == bool(shares.get(name) or name != "aks")
+            # The first question to a video encodes it.
+            assert found.cached == (name != registry.asking_samplers()[0])
             shares.setdefault(name, []).append(asked.share([f.time for f in found.kept]))
     # By chance an eighth.
     assert np.mean(shares["topscore"]) >= 0.5
