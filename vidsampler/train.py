@@ -214,7 +214,8 @@ def _load(plan: Plan, world: World, progress: Progress | None) -> _Loaded:
     config = plan.config
     # Before a backbone is fetched.
     check_shards(config.dataset.name, config.dataset.shards, config.splits)
-    if world.leads and plan.resume:
+    if world.leads:
+        # Of a run that was killed over its first checkpoint, too, which is none to go on with.
         restore(plan.folder)
     world.wait()
     state = read_state(plan.folder) if (plan.folder / LAST).is_dir() else None

@@ -77,6 +77,17 @@ def test_stopped_anywhere_and_resumed(tmp_path: Path, method: str) -> None:
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_what_a_killed_first_checkpoint_left_goes(tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards", train=12, val=4)
+    config = tiny(tmp_path, "clip4clip", training={"epochs": 1})
+    left = tmp_path / "run" / ".last-half"
+    left.mkdir(parents=True)
+    (left / "model.safetensors").write_bytes(b"half")
+    (tmp_path / "run" / "config.yaml").write_text(plainyaml.dump(config.to_plain()))
+    train(config, tmp_path / "run", resume=True)
+    assert not list((tmp_path / "run").glob(".*"))
+
+
 def start(config: Path, run: Path, **more: Any) -> subprocess.Popen[str]:
     """`vidsampler train --resume auto` in a process of its own."""
     words = ["--config", str(config), "--output", str(run), "--resume", "auto"]
