@@ -28,7 +28,7 @@ class SelectConfig:
 
     Attributes:
         k: Frames to keep, at least 1 (`--top-k`).
-        sampler: A registered sampler; null: `coverage`, or `aks` where there is a question.
+        sampler: A registered sampler; null: `coverage`, or `mdp3` where there is a question.
         candidates: Frames to look at, at least 1; `keyframe` and `scene` bring their own.
         start: Look no earlier than this, seconds from the container's start (`--from`).
         end: Look no later than this, seconds (`--to`).

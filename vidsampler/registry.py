@@ -243,7 +243,7 @@ def check_training_free(sampler: str, *, question: bool = False) -> None:
 
 def default_sampler(*, question: bool = False) -> str:
     """The sampler of `select` where none is named, with a question and without."""
-    return "aks" if question else "coverage"
+    return "mdp3" if question else "coverage"
 
 
 def training_free_samplers() -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def select(
         video: a file that PyAV can open.
         k: how many frames to keep; all there are where there are fewer.
         sampler: name of a registered sampler that needs no training; None: ``coverage``, or
-            ``aks`` where there is a question.
+            ``mdp3`` where there is a question.
         candidates: how many frames, evenly spread, the sampler looks at (at least ``k``).
             ``keyframe`` and ``scene`` bring their own.
         start, end: keep only frames shown from ``start`` up to ``end`` seconds.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import resource
 from typing import Any
 
 import pytest
@@ -37,11 +37,12 @@ def test_the_commands() -> None:
 def test_help_takes_less_than_two_fifths_of_a_second() -> None:
     seconds = []
     for _ in range(5):
-        before = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         assert apart("--help").code == 0
-        seconds.append(time.perf_counter() - before)
-    # The best of several: the machine may be busy with other tests.
-    assert min(seconds) < 0.4
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    # Time of a processor, and the best of several: the machine may be busy with other tests.
+    assert 0 < min(seconds) < 0.4
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def test_json(ask: Ask) -> None:
     assert (ran.code, ran.err) == (0, "tiny in fp32 on cpu\n")
     found = ran.json
     assert found["queries"] == ["a red ball"]
-    assert (found["sampler"], found["model"], found["cached"]) == ("aks", "tiny", False)
+    assert (found["sampler"], found["model"], found["cached"]) == ("mdp3", "tiny", False)
     assert found["candidates"] == 8
     assert found["gmacs"] > 0
     assert [list(frame) for frame in found["kept"]] == [

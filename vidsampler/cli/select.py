@@ -93,8 +93,8 @@ def command(
         typer.Option(
             "--query",
             metavar="TEXT",
-            help="Keep frames that show this; may be repeated. Needs --backbone; samplers: aks "
-            "(default), bolt, mdp3, topscore.",
+            help="Keep frames that show this; may be repeated. Needs --backbone; samplers: mdp3 "
+            "(default), aks, bolt, topscore.",
         ),
     ] = None,
     backbone: Annotated[
