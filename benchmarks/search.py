@@ -16,8 +16,8 @@ same number of threads: one, and then all processors. What is not installed is l
 Prints the median milliseconds of a question with its vectors in memory, recall@10 against scores in
 double precision, and the ratio of each contender's time to vidsampler's: above 1 it is slower.
 With --graph, `HNSW` (usearch, half precision, its defaults) is there up to 100,000 vectors, with
-the seconds that building takes, to tell what exactness costs: it is not exact. Random vectors are its
-worst case.
+the seconds that building takes, to tell what exactness costs: it is not exact. For it, random
+vectors are the worst case.
 """
 
 from __future__ import annotations
