@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from vidsampler.search.scan import _GROUP, BLOCK, NotFiniteError, gather, nearest
 
@@ -108,6 +109,22 @@ def test_groups_do_not_hide_what_is_close(k: int) -> None:
     vectors[100:150], vectors[-10:] = close[:50], close[50:]
     _, rows = nearest([vectors[:9000], vectors[9000:]], asked, k)
     assert rows.tolist() == slow(vectors, asked, k)[1].tolist()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_any_number_of_threads(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    rng = np.random.default_rng(6)
+    vectors = unit(rng.normal(size=(700, 16))).astype(np.float16)
+    asked = unit(rng.normal(size=(1, 16)))
+    monkeypatch.setattr("vidsampler.search.scan._WORTH_A_THREAD", 100)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        _, rows = nearest(np.array_split(vectors, 30), asked, 9)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert rows.tolist() == slow(vectors, asked, 9)[1].tolist()
 
 
 def test_misuse() -> None:

@@ -8,6 +8,7 @@ Axes: Q queries, V vectors, K results, D channels.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,8 @@ length 1, both errors are below 2^-11, and sums are kept in single precision."""
 SINGLE_ERROR = 2.0**-18
 
 _GROUP = 256
+_WORTH_A_THREAD = 1 << 22
+"""Products that take longer than it takes to start a thread."""
 
 
 class NotFiniteError(ArithmeticError):
@@ -95,16 +98,9 @@ def _first_pass(
 ) -> tuple[torch.Tensor, float]:
     """(Q, V) scores, and how far they may be off."""
     queries = torch.from_numpy(queries_QD)
-    at = 0
     if len(queries) == 1:
-        # Many small segments: what is done for each of them has to be next to nothing.
-        query_D = queries[0].half()
-        scores_V = torch.empty(total, dtype=torch.float16)
-        for block in blocks:
-            end = at + len(block)
-            torch.mv(torch.from_numpy(block), query_D, out=scores_V[at:end])
-            at = end
-        return scores_V.float()[None], HALF_ERROR
+        return _one_query(blocks, queries[0].half(), total).float()[None], HALF_ERROR
+    at = 0
     scores_QV = torch.empty(len(queries_QD), total)
     for block in blocks:
         for part_VD in torch.from_numpy(block).split(BLOCK):
@@ -112,6 +108,43 @@ def _first_pass(
             torch.mm(queries, part_VD.float().T, out=scores_QV[:, at:end])
             at = end
     return scores_QV, SINGLE_ERROR
+
+
+def _one_query(blocks: Sequence[Half], query_D: torch.Tensor, total: int) -> torch.Tensor:
+    """(V,) float16 products.
+
+    There may be many small segments. Were each of them divided among torch's threads, these would
+    wait for each other at every one, which takes longer than the products do, and on a busy machine
+    a hundred times as long. Here a thread takes whole pieces until there are none.
+    """
+    scores_V = torch.empty(total, dtype=torch.float16)
+    pieces = []
+    at = 0
+    for block in blocks:
+        for part_VD in torch.from_numpy(block).split(BLOCK):
+            pieces.append((part_VD, scores_V[at : at + len(part_VD)]))
+            at += len(part_VD)
+    waiting = iter(pieces)  # one for all threads
+
+    def work() -> None:
+        torch.set_num_threads(1)  # of this thread
+        for part_VD, scores in waiting:
+            torch.mv(part_VD, query_D, out=scores)
+
+    count = torch.get_num_threads()
+    helpers = [
+        threading.Thread(target=work, daemon=True)
+        for _ in range(min(count, len(pieces), total * len(query_D) // _WORTH_A_THREAD) - 1)
+    ]
+    try:
+        for helper in helpers:
+            helper.start()
+        work()
+        for helper in helpers:
+            helper.join()
+    finally:
+        torch.set_num_threads(count)
+    return scores_V
 
 
 def _lower_bound(scores_QV: torch.Tensor, k: int) -> torch.Tensor:
