@@ -23,6 +23,7 @@ vectors are the worst case.
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import json
 import os
@@ -125,14 +126,13 @@ def _filled(index: Any, vectors: Array) -> Ask:
 
 def usearch_exact(vectors: Array) -> Ask:
     """Half precision, all vectors."""
-    from usearch.index import MetricKind, search
-
+    usearch: Any = importlib.import_module("usearch.index")
     held = np.array(vectors)
     threads = int(os.environ[THREADS[0]])
 
     def ask(query: Array) -> Array:
         half = query[None].astype(np.float16)
-        found = search(held, half, K, MetricKind.IP, exact=True, threads=threads)
+        found = usearch.search(held, half, K, usearch.MetricKind.IP, exact=True, threads=threads)
         return np.asarray(found.keys).ravel()
 
     return ask

@@ -71,11 +71,12 @@ def nearest(blocks: Sequence[Half], queries_QD: npt.NDArray[Any], k: int) -> tup
     for begin in range(0, len(queries_QD) if k else 0, step):
         some_QD = queries_QD[begin : begin + step]
         first_QV, error = _first_pass(blocks, some_QD, total)
-        if not bool(first_QV.sum().isfinite()):  # of one that is not finite, neither is the sum
+        # By numpy, on one thread: torch's would wait for each other for longer than this takes.
+        if not np.isfinite(first_QV.numpy().sum()):  # of one that is not finite, neither is the sum
             raise NotFiniteError
         least_Q = _lower_bound(first_QV, k) - 2 * error
         for query, (first_V, least) in enumerate(zip(first_QV, least_Q, strict=True)):
-            rows = (first_V >= least).nonzero().ravel().numpy()
+            rows = np.flatnonzero(first_V.numpy() >= least.item())
             exact = gather(blocks, rows).astype(np.float64) @ some_QD[query].astype(np.float64)
             order = np.lexsort((rows, -exact))[:k]
             scores_QK[begin + query], rows_QK[begin + query] = exact[order], rows[order]
@@ -99,7 +100,13 @@ def _first_pass(
     """(Q, V) scores, and how far they may be off."""
     queries = torch.from_numpy(queries_QD)
     if len(queries) == 1:
-        return _one_query(blocks, queries[0].half(), total).float()[None], HALF_ERROR
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # of this thread
+        try:
+            scores_V = _one_query(blocks, queries[0].half(), total, threads).float()
+        finally:
+            torch.set_num_threads(threads)
+        return scores_V[None], HALF_ERROR
     at = 0
     scores_QV = torch.empty(len(queries_QD), total)
     for block in blocks:
@@ -110,7 +117,9 @@ def _first_pass(
     return scores_QV, SINGLE_ERROR
 
 
-def _one_query(blocks: Sequence[Half], query_D: torch.Tensor, total: int) -> torch.Tensor:
+def _one_query(
+    blocks: Sequence[Half], query_D: torch.Tensor, total: int, threads: int
+) -> torch.Tensor:
     """(V,) float16 products.
 
     There may be many small segments. Were each of them divided among torch's threads, these would
@@ -131,19 +140,15 @@ def _one_query(blocks: Sequence[Half], query_D: torch.Tensor, total: int) -> tor
         for part_VD, scores in waiting:
             torch.mv(part_VD, query_D, out=scores)
 
-    count = torch.get_num_threads()
     helpers = [
         threading.Thread(target=work, daemon=True)
-        for _ in range(min(count, len(pieces), total * len(query_D) // _WORTH_A_THREAD) - 1)
+        for _ in range(min(threads, len(pieces), total * len(query_D) // _WORTH_A_THREAD) - 1)
     ]
-    try:
-        for helper in helpers:
-            helper.start()
-        work()
-        for helper in helpers:
-            helper.join()
-    finally:
-        torch.set_num_threads(count)
+    for helper in helpers:
+        helper.start()
+    work()
+    for helper in helpers:
+        helper.join()
     return scores_V
 
 
@@ -156,5 +161,6 @@ def _lower_bound(scores_QV: torch.Tensor, k: int) -> torch.Tensor:
     queries, total = scores_QV.shape
     groups = total // _GROUP
     if groups >= 4 * k:
-        scores_QV = scores_QV[:, : groups * _GROUP].reshape(queries, groups, _GROUP).amax(2)
+        grouped = scores_QV.numpy()[:, : groups * _GROUP].reshape(queries, groups, _GROUP)
+        scores_QV = torch.from_numpy(grouped.max(2))
     return torch.topk(scores_QV, k, dim=1, sorted=False).values.amin(1)
