@@ -1,11 +1,11 @@
 """How fast one question is answered, beside libraries made for it.
 
     pip install faiss-cpu usearch
-    python benchmarks/search.py [--sizes 10000 100000 1000000] [--queries 10] [--rounds 2]
+    python benchmarks/search.py [--sizes 10000 100000 1000000] [--threads 1 2] [--queries 10]
 
 Random unit vectors of 512 numbers in half precision, in a file, as an index has them; queries near
-one of them. Contenders look at every vector, each in a process of its own with all processors, in
-turns; what is not installed is left out:
+one of them. Contenders look at every vector, each in a process of its own, in turns, all with the
+same number of threads: one, and then all processors. What is not installed is left out:
 
 - `vidsampler`: `search.scan.nearest` on pieces of the mapped file, 2,048 vectors each;
 - `faiss flat`: `IndexFlatIP`, single precision, twice the memory;
@@ -15,13 +15,15 @@ turns; what is not installed is left out:
 
 Prints the median milliseconds of a question with its vectors in memory, recall@10 against scores in
 double precision, and the ratio of each contender's time to vidsampler's: above 1 it is slower.
-`HNSW` (usearch, half precision, its defaults) is not exact; it is there up to 100,000 vectors, with
-the seconds that building it takes, to tell what exactness costs. Random vectors are its worst case.
+With --graph, `HNSW` (usearch, half precision, its defaults) is there up to 100,000 vectors, with
+the seconds that building takes, to tell what exactness costs: it is not exact. For it, random
+vectors are the worst case.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import json
 import os
@@ -39,6 +41,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Ask = Callable[[Array], Array]
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 WIDTH = 512
 K = 10
@@ -122,12 +126,13 @@ def _filled(index: Any, vectors: Array) -> Ask:
 
 def usearch_exact(vectors: Array) -> Ask:
     """Half precision, all vectors."""
-    from usearch.index import MetricKind, search
-
+    usearch: Any = importlib.import_module("usearch.index")
     held = np.array(vectors)
+    threads = int(os.environ[THREADS[0]])
 
     def ask(query: Array) -> Array:
-        found = search(held, query[None].astype(np.float16), K, MetricKind.IP, exact=True)
+        half = query[None].astype(np.float16)
+        found = usearch.search(held, half, K, usearch.MetricKind.IP, exact=True, threads=threads)
         return np.asarray(found.keys).ravel()
 
     return ask
@@ -137,9 +142,10 @@ def usearch_graph(vectors: Array) -> Ask:
     """HNSW: not exact."""
     from usearch.index import Index
 
+    threads = int(os.environ[THREADS[0]])
     index = Index(ndim=WIDTH, metric="ip", dtype="f16")
-    index.add(np.arange(len(vectors)), np.array(vectors))
-    return lambda query: np.asarray(index.search(query.astype(np.float16), K).keys)
+    index.add(np.arange(len(vectors)), np.array(vectors), threads=threads)
+    return lambda query: np.asarray(index.search(query.astype(np.float16), K, threads=threads).keys)
 
 
 def numpy_product(vectors: Array) -> Ask:
@@ -182,39 +188,48 @@ def measure(name: str, path: Path, count: int) -> dict[str, Any]:
     return {"ready": ready, "seconds": seconds, "rows": rows}
 
 
-def apart(name: str, path: Path, count: int) -> dict[str, Any]:
+def apart(name: str, path: Path, count: int, threads: int) -> dict[str, Any]:
     """One contender, in a process of its own."""
     run = subprocess.run(
         [sys.executable, __file__, "--measure", name, "--file", str(path), "--queries", str(count)],
         capture_output=True,
         text=True,
         check=True,
+        env=os.environ | dict.fromkeys(THREADS, str(threads)),
     )
     found: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
     return found
 
 
-def compare(size: int, count: int, rounds: int, folder: Path) -> None:
-    """Measures all contenders on one size and prints the table."""
+def compare(size: int, given: argparse.Namespace, folder: Path) -> None:
+    """Measures all contenders on one size and prints a table for each number of threads."""
     path = folder / f"{size}.npy"
     make(path, size)
     vectors = np.load(path, mmap_mode="r")
-    best = truth(vectors, questions(vectors, count))
+    best = truth(vectors, questions(vectors, given.queries))
+    graph = given.graph and size <= LARGEST_GRAPH
     installed = [
         name
         for name, (_, module) in CONTENDERS.items()
-        if importlib.util.find_spec(module) and (name != "HNSW" or size <= LARGEST_GRAPH)
+        if importlib.util.find_spec(module) and (name != "HNSW" or graph)
     ]
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in installed}
-    for turn in range(rounds):
-        for name in installed:
-            if name != "HNSW" or not turn:
-                results[name].append(apart(name, path, count))
+    for threads in given.threads:
+        results: dict[str, list[dict[str, Any]]] = {name: [] for name in installed}
+        for turn in range(given.rounds):
+            for name in installed:
+                if name != "HNSW" or not turn:
+                    results[name].append(apart(name, path, given.queries, threads))
+        print(f"\n{size:,} vectors of {WIDTH}, {threads} thread{'s' * (threads > 1)}")
+        show(results, best)
+    path.unlink()
+
+
+def show(results: dict[str, list[dict[str, Any]]], best: list[list[int]]) -> None:
+    """The table of one size and number of threads."""
     middle = {
         name: statistics.median(second for run in runs for second in run["seconds"])
         for name, runs in results.items()
     }
-    print(f"\n{size:,} vectors of {WIDTH}")
     print(f"{'':<12}{'ms':>9}{'recall@10':>11}{'ratio':>8}")
     for name, runs in results.items():
         pairs = zip(runs[0]["rows"], best, strict=True)
@@ -222,30 +237,33 @@ def compare(size: int, count: int, rounds: int, folder: Path) -> None:
         more = f"   built in {runs[0]['ready']:.1f} s" if name == "HNSW" else ""
         print(
             f"{name:<12}{1000 * middle[name]:>9.2f}{recall:>11.3f}"
-            f"{middle[name] / middle['vidsampler']:>8.2f}{more}",
-            flush=True,
+            f"{middle[name] / middle['vidsampler']:>8.2f}{more}"
         )
-    exact = [middle[name] for name in installed if name not in ("vidsampler", "HNSW")]
-    print(f"the best other exact one takes {min(exact) / middle['vidsampler']:.2f} times as long")
-    path.unlink()
+    others = {name: each for name, each in middle.items() if name not in ("vidsampler", "HNSW")}
+    quickest = min(others, key=lambda name: others[name])
+    ratio = others[quickest] / middle["vidsampler"]
+    print(f"the quickest other exact one, {quickest}, takes {ratio:.2f} times as long", flush=True)
 
 
 def main() -> None:
     """Reads the command line."""
+    processors = len(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, processors}))
     parser.add_argument("--queries", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--graph", action="store_true", help="HNSW too")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.measure:
         print(json.dumps(measure(given.measure, given.file, given.queries)))
         return
-    print(f"{os.cpu_count()} processors, {given.queries} questions, {given.rounds} rounds")
+    print(f"{processors} processors, {given.queries} questions, {given.rounds} rounds")
     with tempfile.TemporaryDirectory() as folder:
         for size in given.sizes:
-            compare(size, given.queries, given.rounds, Path(folder))
+            compare(size, given, Path(folder))
 
 
 if __name__ == "__main__":

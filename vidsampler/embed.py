@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from vidsampler import plainyaml
 from vidsampler.config import Layer
-from vidsampler.errors import UsageError
 from vidsampler.search.settings import blind_sampler, named_layers
 
 if TYPE_CHECKING:
@@ -170,6 +169,7 @@ class _Run:
         from vidsampler.search.encoding import Encoder, device_of, fingerprint, load_retriever
         from vidsampler.search.journal import Journal
         from vidsampler.search.manifest import Manifest
+        from vidsampler.search.plan import made_with_other_weights
         from vidsampler.search.text import store_text_tower
         from vidsampler.train import frame_size
 
@@ -178,11 +178,7 @@ class _Run:
         retriever = load_retriever(config, config.weights)
         print_ = fingerprint(retriever, config.weights)
         if plan.manifest is not None and plan.manifest.fingerprint != print_:
-            raise UsageError(
-                f"{plan.index} was made with other weights ({plan.manifest.fingerprint}, now "
-                f"{print_})",
-                hint="name another folder, or start it again with --overwrite",
-            )
+            raise made_with_other_weights(plan.index, plan.manifest.fingerprint, print_)
         self._manifest = Manifest(
             kind=plan.kind,
             folder=str(plan.folder),

@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+import vidsampler
 from tests.cli.running import CHECKOUT, Ran, apart, here
 from tests.rendering import render
 from tests.retrieving import retriever_of
 from tests.search.making import contents
+from vidsampler.embed import EmbedReport
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         start = 100 * number
         render(folder / "videos" / f"v{number:02d}.mp4", range(start, start + 10), rate=5)
     retriever_of("uniform", "mean", k=2).save(folder / "run")
-    ran = embed(folder, folder / "index")
-    assert ran.code == 0, ran.err
+    assert embed(folder, folder / "index").done == 14
     return folder
 
 
@@ -37,8 +38,13 @@ def words(made: Path, index: Path) -> list[str]:
     return [*found, "--workers", "1", "--set", "index.per_segment=3"]
 
 
-def embed(made: Path, index: Path) -> Ran:
-    return apart(*words(made, index), "--json", VIDSAMPLER_CACHE=str(made / "cache"))
+def embed(made: Path, index: Path) -> EmbedReport:
+    """What `words` say, in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VIDSAMPLER_CACHE", str(made / "cache"))
+        return vidsampler.embed(
+            made / "videos", index, checkpoint=made / "run", workers=1, per_segment=3
+        )
 
 
 def search(made: Path, *more: str) -> Ran:
@@ -78,8 +84,7 @@ def test_killed_at_any_moment(made: Path, tmp_path: Path) -> None:
         run.communicate()
         assert run.returncode == -signal.SIGKILL
         assert not (index / "errors.jsonl").exists()  # the last that is written
-    ran = embed(made, index)
-    assert ran.code == 0, ran.err
+    assert embed(made, index).failed == 0
     assert contents(index) == contents(made / "index")
     assert not [name for name in contents(index) if name.startswith(".")]
 
@@ -95,8 +100,7 @@ def test_the_first_signal_keeps_what_is_done(made: Path, tmp_path: Path) -> None
         "writing the index; Ctrl-C again ends at once",
         "interrupted: run the same command again to go on",
     ]
-    ran = embed(made, index)
-    assert ran.json["skipped"] > 0
+    assert embed(made, index).skipped > 0
     assert contents(index) == contents(made / "index")
 
 
@@ -111,11 +115,15 @@ def test_search_prints_a_table_and_where_the_time_went(made: Path, tmp_path: Pat
     assert " s, search " in ran.err
 
 
-def test_search_as_json_with_a_sheet(made: Path, tmp_path: Path) -> None:
+def test_search_as_json_with_a_sheet(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from PIL import Image
 
+    monkeypatch.setenv("VIDSAMPLER_CACHE", str(made / "cache"))
     sheet = tmp_path / "sheet.png"
-    ran = search(made, str(made / "index"), "blue waves", "--json", "--sheet", str(sheet))
+    index = str(made / "index")
+    ran = here(capsys, "search", index, "blue waves", "--json", "--sheet", str(sheet))
     assert ran.code == 0, ran.err
     found = ran.json
     assert found.keys() == {"index", "text", "videos", "results", "seconds"}
@@ -134,7 +142,7 @@ def test_search_as_json_with_a_sheet(made: Path, tmp_path: Path) -> None:
         "duration",
     }
     assert Image.open(sheet).width == 1280
-    like = search(made, str(made / "index"), "--like", found["results"][0]["video"], "--json").json
+    like = here(capsys, "search", index, "--like", found["results"][0]["video"], "--json").json
     assert like["like"] == found["results"][0]["video"]
     assert like["results"][0]["source"] == found["results"][0]["source"]
 
@@ -143,18 +151,17 @@ def test_videos_that_are_gone_are_grey_on_the_sheet(made: Path, tmp_path: Path) 
     import numpy as np
     from PIL import Image
 
-    import vidsampler
     from vidsampler.search.sheet import write_sheet
 
     index = vidsampler.Index.open(made / "index")
     entry = index.entry(0)
     from vidsampler.search.index import Hit
 
-    hit = Hit("/gone.mp4", "gone.mp4", 0.5, 1.0, int(entry.numbers_K[0]), 0.5, 2.0)
+    hit = Hit("/gone.mp4", "go\nne \udcff.mp4", 0.5, 1.0, int(entry.numbers_K[0]), 0.5, 2.0)
     there = Hit(str(made / "videos" / "v00.mp4"), "v00.mp4", 0.4, 1.0, 3, 0.5, 2.0)
-    (problem,) = write_sheet(index, [hit, there], "two", tmp_path / "s.png")
+    (problem,) = write_sheet(index, [hit, there], "two\n", tmp_path / "new" / "s.png")
     assert problem.code == "missing"
-    pixels = np.asarray(Image.open(tmp_path / "s.png"))
+    pixels = np.asarray(Image.open(tmp_path / "new" / "s.png"))
     assert pixels[200, 320].tolist() == [60, 62, 68]
     assert pixels[200, 960].tolist() != [60, 62, 68]
 
@@ -204,14 +211,17 @@ def test_no_index_and_a_plan(
     assert "was made with other settings: sampler.k 2 (now 5)" in other.err
 
 
-def test_settings_that_an_index_holds_make_it_again(made: Path, tmp_path: Path) -> None:
-    ran = apart(
+def test_settings_that_an_index_holds_make_it_again(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDSAMPLER_CACHE", str(made / "cache"))
+    ran = here(
+        capsys,
         "embed",
         str(made / "videos"),
         str(tmp_path / "index"),
         "--config",
         str(made / "index" / "config.yaml"),
-        VIDSAMPLER_CACHE=str(made / "cache"),
     )
     assert ran.code == 0, ran.err
     assert "done" in ran.out

@@ -214,3 +214,56 @@ def test_weights_that_are_gone_or_others(
     assert f"{folder} was made with another model" in error.value.message
     with pytest.raises(InputError, match="is no checkpoint"):
         Index.open(folder, checkpoint=tmp_path)
+
+
+def test_another_checkpoint_is_refused_though_nothing_is_to_be_embedded(
+    index: Path, videos: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    made = tmp_path / "index"
+    shutil.copytree(index, made)
+    retriever_of("uniform", "mlp", k=3).save(tmp_path / "else")
+    with pytest.raises(UsageError, match="was made with other weights"):
+        vidsampler.embed(videos, made, checkpoint=tmp_path / "else")
+    shutil.copytree(checkpoint, tmp_path / "copy")  # the same weights elsewhere
+    assert vidsampler.embed(videos, made, checkpoint=tmp_path / "copy").skipped == 5
+
+
+def test_paths_are_those_of_the_working_directory_that_it_was_made_in(
+    videos: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(checkpoint.parent)
+    vidsampler.embed(videos, tmp_path / "index", checkpoint=checkpoint.name, workers=1)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VIDSAMPLER_CACHE", str(tmp_path / "cache"))
+    assert vidsampler.embed(videos, tmp_path / "index").skipped == 5
+    assert len(Index.open(tmp_path / "index").search(TEXTS[0])) == 5
+
+
+def test_a_folder_without_videos_leaves_no_index(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "nowhere"):
+        with pytest.raises(InputError) as caught:
+            vidsampler.embed(tmp_path / name, tmp_path / "index", checkpoint=checkpoint)
+        assert caught.value.code == "missing"
+        assert not (tmp_path / "index").exists()
+    (tmp_path / "own").mkdir()  # the user's own stays
+    with pytest.raises(InputError):
+        vidsampler.embed(tmp_path / "empty", tmp_path / "own", checkpoint=checkpoint)
+    assert (tmp_path / "own").is_dir()
+
+
+@pytest.mark.parametrize("name", ["videos", "frames", "times"])
+def test_numbers_that_are_none_are_damage(index: Path, tmp_path: Path, name: str) -> None:
+    made = tmp_path / "index"
+    shutil.copytree(index, made)
+    path = sorted(made.glob("*.safetensors"))[0]
+    data = bytearray(path.read_bytes())
+    size = int.from_bytes(data[:8], "little")
+    begin, end = json.loads(data[8 : 8 + size])[name]["data_offsets"]
+    data[8 + size + begin : 8 + size + end] = b"\xff" * (end - begin)  # NaN
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"is damaged: .* is not a number") as caught:
+        Index.open(made).search(TEXTS[0])
+    assert caught.value.code == "damaged"
+    with pytest.raises(InputError, match="its content has changed"):
+        Index.open(made, verify=True)

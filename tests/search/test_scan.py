@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
-from vidsampler.search.scan import BLOCK, gather, nearest
+from vidsampler.search.scan import _GROUP, BLOCK, NotFiniteError, gather, nearest
 
 Array = npt.NDArray[Any]
 
@@ -88,6 +89,42 @@ def test_many_queries_in_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_gather() -> None:
     blocks = [np.arange(6, dtype=np.float16).reshape(3, 2), np.full((2, 2), 9, np.float16)]
     assert gather(blocks, np.array([0, 2, 4])).tolist() == [[0, 1], [4, 5], [9, 9]]
+
+
+@pytest.mark.parametrize("queries", [1, 2])
+def test_scores_that_are_no_numbers(queries: int) -> None:
+    vectors = np.ones((3, 4), np.float16)
+    vectors[1, 2] = np.nan
+    with pytest.raises(NotFiniteError):
+        nearest([vectors], np.ones((queries, 4)), 1)
+
+
+@pytest.mark.parametrize("k", [1, 7, 40])
+def test_groups_do_not_hide_what_is_close(k: int) -> None:
+    """The best stand together in one group, and the last ones are in none."""
+    rng = np.random.default_rng(4)
+    vectors = unit(rng.normal(size=(_GROUP * 41 + 9, 12))).astype(np.float16)
+    asked = unit(rng.normal(size=(1, 12)))
+    close = unit(asked + 0.01 * rng.normal(size=(60, 12))).astype(np.float16)
+    vectors[100:150], vectors[-10:] = close[:50], close[50:]
+    _, rows = nearest([vectors[:9000], vectors[9000:]], asked, k)
+    assert rows.tolist() == slow(vectors, asked, k)[1].tolist()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_any_number_of_threads(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    rng = np.random.default_rng(6)
+    vectors = unit(rng.normal(size=(700, 16))).astype(np.float16)
+    asked = unit(rng.normal(size=(1, 16)))
+    monkeypatch.setattr("vidsampler.search.scan._WORTH_A_THREAD", 100)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        _, rows = nearest(np.array_split(vectors, 30), asked, 9)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert rows.tolist() == slow(vectors, asked, 9)[1].tolist()
 
 
 def test_misuse() -> None:

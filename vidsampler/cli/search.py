@@ -105,7 +105,9 @@ def _print(out: Output, index: Index, hits: list[Hit], text: str | None, like: P
 
 
 def _write_sheet(out: Output, index: Index, hits: list[Hit], title: str, path: Path) -> None:
-    from vidsampler.search.sheet import write_sheet
+    from vidsampler.search.sheet import MOST, write_sheet
 
+    if len(hits) > MOST:
+        out.note(f"the sheet shows the best {MOST} of {len(hits):,}")
     for error in write_sheet(index, hits, title, path):
         out.note(f"not on the sheet: {error.message}")

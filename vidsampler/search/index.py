@@ -164,9 +164,7 @@ class Index:
         if self._query_dependent:
             scores, rows = self._by_head(text, k)
         else:
-            from vidsampler.search.scan import nearest
-
-            scores_1K, rows_1K = nearest(self.vectors, query_1D, k)
+            scores_1K, rows_1K = self.nearest(query_1D, k)
             scores, rows = scores_1K[0].tolist(), rows_1K[0].tolist()
         hits = self._hits(query_1D[0], scores, rows)
         self.seconds["search"] += time.perf_counter() - clock
@@ -186,15 +184,13 @@ class Index:
             InputError: The file cannot be used; or as `search`.
             UsageError: k is below 1.
         """
-        from vidsampler.search.scan import nearest
-
         check_question("a video", k)
         encoder = self._encoder
         clock = time.perf_counter()
         entry = encoder(str(video), "like", self._frames_of(Path(video)))
         query_D = entry.video_D.astype(np.float32)
         query_D /= np.linalg.norm(query_D)
-        scores_1K, rows_1K = nearest(self.vectors, query_D[None], k)
+        scores_1K, rows_1K = self.nearest(query_D[None], k)
         hits = self._hits(query_D, scores_1K[0].tolist(), rows_1K[0].tolist())
         self.seconds["search"] += time.perf_counter() - clock
         return hits
@@ -204,10 +200,16 @@ class Index:
 
         Returns:
             (Q, K) scores and (Q, K) numbers of videos, best first.
-        """
-        from vidsampler.search.scan import nearest
 
-        return nearest(self.vectors, queries_QD, k)
+        Raises:
+            InputError: The vectors of the index, or the queries, are damaged.
+        """
+        from vidsampler.search.scan import NotFiniteError, nearest
+
+        try:
+            return nearest(self.vectors, queries_QD, k)
+        except NotFiniteError:
+            raise self._damaged("a score is not a number") from None
 
     def _hits(self, query_D: Vectors, scores: list[float], rows: list[int]) -> list[Hit]:
         hits = []
@@ -215,18 +217,27 @@ class Index:
             entry = self.entry(row)
             of_frames_K = entry.frames_KD.astype(np.float32) @ query_D
             best = int(of_frames_K.argmax())
-            hits.append(
-                Hit(
-                    self._path(entry.source),
-                    entry.source,
-                    float(score),
-                    float(entry.times_K[best]),
-                    int(entry.numbers_K[best]),
-                    float(of_frames_K[best]),
-                    entry.duration,
-                )
+            hit = Hit(
+                self._path(entry.source),
+                entry.source,
+                float(score),
+                float(entry.times_K[best]),
+                int(entry.numbers_K[best]),
+                float(of_frames_K[best]),
+                entry.duration,
             )
+            if not np.isfinite([hit.score, hit.time, hit.frame_score, hit.duration]).all():
+                raise self._damaged(f"what it says of {entry.source} is not a number")
+            hits.append(hit)
         return hits
+
+    def _damaged(self, why: str) -> InputError:
+        return InputError(
+            f"the index {self.folder} is damaged: {why}",
+            hint="--verify says where; copy it again, or make it again: vidsampler embed VIDEOS "
+            "INDEX --overwrite",
+            code="damaged",
+        )
 
     def _path(self, source: str) -> str:
         if self.manifest.kind == "shards":

@@ -93,6 +93,7 @@ def plan_embed(
     kind: Kind = "shards" if _is_shards(videos) else "videos"
     if manifest is not None:
         _check_same(manifest, config, kind, index)
+        _check_weights(manifest, config, index)
     sources, unreadable = _sources(videos, index, kind)
     there: dict[str, Fact] = {}
     if manifest is not None:
@@ -245,6 +246,25 @@ def _check_same(manifest: Manifest, config: EmbedConfig, kind: str, index: Path)
             f"{name} {before.get(name, 'unset')} (now {now.get(name, 'unset')})" for name in names
         )
         raise UsageError(f"{index} was made with other settings: {different}", hint=hint)
+
+
+def _check_weights(manifest: Manifest, config: EmbedConfig, index: Path) -> None:
+    """Refuses another checkpoint, even where nothing is to be embedded."""
+    weights = config.weights
+    if weights is None or os.path.abspath(weights) == manifest.checkpoint:
+        return
+    from vidsampler.search.encoding import checkpoint_fingerprint
+
+    if (now := checkpoint_fingerprint(weights)) != manifest.fingerprint:
+        raise made_with_other_weights(index, manifest.fingerprint, now)
+
+
+def made_with_other_weights(index: Path, before: str, now: str) -> UsageError:
+    """The error for vectors of two makes in one index."""
+    return UsageError(
+        f"{index} was made with other weights ({before}, now {now})",
+        hint="name another folder, or start it again with --overwrite",
+    )
 
 
 def _flat(settings: dict[str, Any], above: str = "") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -92,14 +93,15 @@ def embed_config(layers: Sequence[Layer], stored: dict[str, Any] | None = None) 
     """
     said = _last(layers, "checkpoint")
     if stored is not None:
-        return resolve_tree(EmbedConfig, [Layer("the index: {key}", stored), *layers])
+        return _anywhere(resolve_tree(EmbedConfig, [Layer("the index: {key}", stored), *layers]))
     if said is not None:
         from vidsampler.retriever_files import CONFIG, saved_config
 
         which = _last(layers, "which") or "best"
         folder = weights_folder(Path(said), which)
         saved_config(folder)  # says what is wrong with it
-        return resolve_tree(EmbedConfig, [file_layer(str(folder / CONFIG), "retrievers"), *layers])
+        of_run = file_layer(str(folder / CONFIG), "retrievers")
+        return _anywhere(resolve_tree(EmbedConfig, [of_run, *layers]))
     base = {"sampler": {"name": "uniform", "k": KEPT}}
     config = resolve_tree(EmbedConfig, [Layer("default {key}", base), *layers])
     if not any("frames" in layer.values for layer in layers):
@@ -107,7 +109,33 @@ def embed_config(layers: Sequence[Layer], stored: dict[str, Any] | None = None) 
         k = config.sampler.k or KEPT
         frames = k if config.sampler.name == "uniform" else max(CANDIDATES, k)
         config = replace(config, frames=frames)
-    return config
+    return _anywhere(config)
+
+
+def _anywhere(config: EmbedConfig) -> EmbedConfig:
+    """The same, with paths that hold in every working directory: an index is asked from others."""
+
+    backbone = config.backbone
+    name, pretrained, checkpoint = backbone.name, backbone.pretrained, config.checkpoint
+    if os.path.exists(name) and not _is_known(name):
+        name = os.path.abspath(name)
+    if os.path.exists(pretrained) and (os.sep in pretrained or "." in pretrained):
+        pretrained = os.path.abspath(pretrained)
+    if checkpoint is not None and os.path.exists(checkpoint):
+        checkpoint = os.path.abspath(checkpoint)
+    backbone = replace(backbone, name=name, pretrained=pretrained)
+    return replace(config, backbone=backbone, checkpoint=checkpoint)
+
+
+def _is_known(name: str) -> bool:
+    """Whether a backbone is meant by its name, whatever file there may be of that name."""
+    if os.sep in name or name.endswith(".json"):
+        return False
+    if name in registry.names("backbones"):
+        return True
+    import open_clip  # takes seconds
+
+    return name in open_clip.list_models()
 
 
 def _last(layers: Sequence[Layer], key: str) -> str | None:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidsampler.errors import InputError
+from vidsampler.files import writing
 from vidsampler.search.index import Hit, Index
 from vidsampler.sheet import Cell, draw_sheet
 from vidsampler.timecode import format_time
@@ -17,6 +18,8 @@ from vidsampler.video.images import write_image
 from vidsampler.video.reader import IndexChangedError
 
 HEIGHT = 360
+MOST = 120
+"""Frames on one sheet."""
 _LONGEST = 24
 _MISSING = (60, 62, 68)
 
@@ -26,7 +29,7 @@ def write_sheet(index: Index, hits: Sequence[Hit], title: str, path: Path) -> li
 
     Args:
         index: Where they were found.
-        hits: At least one, in their order.
+        hits: At least one, in their order; those after the first `MOST` are left out.
         title: One line above all.
         path: The picture.
 
@@ -39,16 +42,18 @@ def write_sheet(index: Index, hits: Sequence[Hit], title: str, path: Path) -> li
     """
     cells: list[Cell] = []
     problems = []
-    for number, hit in enumerate(hits, 1):
+    for number, hit in enumerate(hits[:MOST], 1):
         try:
             picture = _frame(index, hit)
         except InputError as error:
             problems.append(error)
             picture = np.full((HEIGHT, HEIGHT * 16 // 9, 3), _MISSING, np.uint8)
-        name = Path(hit.source).name
+        name = "".join(each if each.isprintable() else "?" for each in Path(hit.source).name)
         name = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
         moment = format_time(hit.time).removeprefix("0:")
         cells.append(Cell(picture, name, f"{moment}  {hit.score:.3f}", number=number))
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     write_image(path, draw_sheet(cells, title), quality=90)
     return problems
 

@@ -46,8 +46,10 @@ class Store:
     parts: tuple[Part, ...] = field(init=False, default=())
     _width: int = field(init=False, default=0)
     _lock: int = field(init=False, default=-1)
+    _made: bool = field(init=False, default=False)
 
     def __enter__(self) -> Store:
+        self._made = not self.folder.exists()
         self._lock = lock_folder(self.folder)
         for left in self.folder.glob(f"{TEMPORARY}*"):
             left.unlink(missing_ok=True)
@@ -55,6 +57,9 @@ class Store:
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         unlock_folder(self.folder, self._lock)
+        if self._made:
+            with contextlib.suppress(OSError):
+                self.folder.rmdir()  # a run that came to nothing leaves nothing
 
     def open(self, manifest: Manifest) -> None:
         """Takes over what is there."""
