@@ -185,7 +185,7 @@ _vidsampler() {
                 --set) return ;;
             esac
             if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--method\n--backbone\n--frames\n--kept\n--sampler\n--head\n--dataset\n--accounting\n--latency\n--config\n--set\n--json\n--debug\n-h\n--help' -- "$word"))
-            else :; fi ;;
+            else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
         import)
             case "$before" in
                 --from) COMPREPLY=($(compgen -W $'clip4clip\nmmsampler\nadaclip\nxpool\ntmass\nemcl' -- "$word")); return ;;

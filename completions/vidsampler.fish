@@ -213,6 +213,7 @@ complete -c vidsampler -n '__fish_seen_subcommand_from flops' -l set -x -d 'Chan
 complete -c vidsampler -n '__fish_seen_subcommand_from flops' -l json -d 'Print one JSON object'
 complete -c vidsampler -n '__fish_seen_subcommand_from flops' -l debug -d 'Show the traceback of an error'
 complete -c vidsampler -n '__fish_seen_subcommand_from flops' -s h -l help -d 'Show this message and exit'
+complete -c vidsampler -n '__fish_seen_subcommand_from flops' -F
 complete -c vidsampler -n '__fish_seen_subcommand_from import' -l from -x -a 'clip4clip mmsampler adaclip xpool tmass emcl' -d 'clip4clip, mmsampler, adaclip, xpool, tmass, emcl [default: by its tensors'\'' names]'
 complete -c vidsampler -n '__fish_seen_subcommand_from import' -l frames -x -d 'Candidate frames it was trained with'
 complete -c vidsampler -n '__fish_seen_subcommand_from import' -s k -l top-k -x -d 'Frames that AdaCLIP keeps'

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.cli.running import here
+from vidsampler.config import set_layer
+from vidsampler.flops import flops
+from vidsampler.methods import method_config
+from vidsampler.retriever import Retriever
 
 
 def test_json_as_the_contract_has_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,3 +96,21 @@ def test_wrong_words(capsys: pytest.CaptureFixture[str], words: list[str], messa
     ran = here(capsys, "flops", *words)
     assert (ran.code, ran.out) == (2, "")
     assert message in ran.err
+
+
+def test_of_a_checkpoint(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ("backbone.name=tiny", "backbone.pretrained=none", "frames=8", "sampler.k=3")
+    small = set_layer("sampler.policy.extractor={name: raw}")
+    config = method_config("adaclip", layers=[*map(set_layer, words), small])
+    Retriever.from_config(config).save(tmp_path / "run" / "best")
+    found = here(capsys, "flops", str(tmp_path / "run"), "--json").json
+    assert (found["backbone"], found["frames"], found["kept"]) == ("tiny", 8, 3)
+    assert found["gmacs_per_video"] == pytest.approx(flops(config, kept=3).per_video)
+    found = here(capsys, "flops", str(tmp_path / "run" / "best"), "--kept", "5", "--json").json
+    assert found["kept"] == 5
+    ran = here(capsys, "flops", str(tmp_path / "run"), "--method", "adaclip")
+    assert ran.code == 2
+    assert "a checkpoint has its own settings" in ran.err
+    ran = here(capsys, "flops", str(tmp_path))
+    assert ran.code == 2
+    assert "is no checkpoint" in ran.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,16 +22,23 @@ EXAMPLE = (
     "\b\nExamples:\n"
     "  vidsampler flops --method mmsampler --frames 16 --kept 11.031\n"
     "  vidsampler flops --method adaclip --kept 12 --accounting published\n"
-    "  vidsampler flops --method adaclip --kept 8 --latency"
+    "  vidsampler flops --method adaclip --kept 8 --latency\n"
+    "  vidsampler flops runs/shapes-adaclip --latency"
 )
 
 
 def command(
     context: typer.Context,
+    checkpoint: Annotated[
+        str | None,
+        typer.Argument(metavar="[CHECKPOINT]", help="A run or a folder of weights, as it is."),
+    ] = None,
     method: Annotated[
-        str,
-        typer.Option("--method", metavar="NAME", help="See: vidsampler list methods."),
-    ] = "clip4clip",
+        Value,
+        typer.Option(
+            "--method", metavar="NAME", help="See: vidsampler list methods. [default: clip4clip]"
+        ),
+    ] = None,
     backbone: Annotated[
         Value,
         typer.Option("--backbone", metavar="NAME", help="An open_clip model [default: as METHOD]."),
@@ -94,7 +102,17 @@ def command(
     if sampler == "topk":
         # Any K does: what it costs is said by --kept.
         layers.insert(0, flag_layer("", "k", "1", "sampler"))
-    resolved = method_config(method, dataset, layers)
+    if checkpoint is not None:
+        if method is not None or dataset is not None:
+            raise UsageError("a checkpoint has its own settings; leave --method and --dataset out")
+        from vidsampler.retriever_files import saved_config
+        from vidsampler.training.run_folder import weights_folder
+
+        resolved = saved_config(weights_folder(Path(checkpoint), "best"), layers)
+    else:
+        resolved = method_config(method or "clip4clip", dataset, layers)
+    if kept is None and resolved.sampler.k is not None and checkpoint is not None:
+        kept = min(resolved.sampler.k, resolved.frames)
     counted = flops(resolved, kept=kept, accounting=chosen)
     timed = None
     if latency:
@@ -102,7 +120,8 @@ def command(
 
         timed = measure(resolved, max(1, round(counted.kept)))
     if out.json:
-        report = counted.to_json(method, resolved.backbone.name)
+        name = (method or "clip4clip") if checkpoint is None else checkpoint
+        report = counted.to_json(name, resolved.backbone.name)
         out.result(report if timed is None else {**report, "latency": timed.to_json()})
         return
     _print(out, counted)
