@@ -170,6 +170,33 @@ def test_the_target_of_the_uniform_loss_is_annealed() -> None:
         assert losses.terms["uniform"].item() == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.parametrize("sampler", ["gate", "topk"])
+def test_held_epochs_give_the_loss_of_all_frames(sampler: str) -> None:
+    batch = trial()
+    settings: dict[str, Any] = {"k": 2} if sampler == "topk" else {"keep_target": 0.2}
+    retriever = retriever_of(sampler, "mlp", hold_epochs=2, warmup_epochs=2, **settings).train()
+    assert retriever.sampler is not None
+    fixed = retriever_of("uniform", "mlp").train()
+    fixed.load_state_dict(retriever.state_dict(), strict=False)
+    expected = fixed.losses(batch).terms["retrieval"].item()
+    taught = []
+    for epoch in range(4):
+        retriever.set_epoch(epoch)
+        retriever.zero_grad(set_to_none=True)
+        losses = retriever.losses(batch, noise=noise_for(retriever, batch))
+        losses.total.backward()
+        taught.append([each.grad is not None for each in retriever.sampler.policy.parameters()])
+        if epoch < 2:
+            assert set(losses.terms) == {"retrieval"}
+            assert losses.total.item() == pytest.approx(expected, abs=1e-6)
+        elif sampler == "gate":
+            share = losses.kept.counts_B.sum().item() / batch.valid_BN.sum().item()
+            target = (1.0, 0.6)[epoch - 2]
+            uniform = 0.03 * math.sqrt(2) * abs(share - target)
+            assert losses.terms["uniform"].item() == pytest.approx(uniform, abs=1e-6)
+    assert [set(each) for each in taught] == [{False}, {False}, {True}, {True}]
+
+
 class Ranks:
     """Stands in for two processes: what one gathers is what both gave in an earlier pass."""
 

@@ -34,8 +34,8 @@ class TrainingConfig:
             cosine, to 0.
         clip_norm: Gradients are scaled down to this global norm; null: they are not.
         captions: `one` random caption of a video each epoch, or `all` pairs of captions and videos.
-        augment: `none`; `crop`, a random resized crop and flip of all frames of a video;
-            `randaugment`.
+        augment: `none`; `flip`, all frames of every second video mirrored left to right; `crop`, a
+            random resized crop and flip of all frames of a video; `randaugment`.
         freeze: Groups of the backbone's weights that keep their values; `all` for the whole
             backbone (`--freeze-backbone`).
     """
@@ -50,7 +50,7 @@ class TrainingConfig:
     warmup: float = 0.1
     clip_norm: float | None = 1.0
     captions: Literal["one", "all"] = "one"
-    augment: Literal["none", "crop", "randaugment"] = "none"
+    augment: Literal["none", "flip", "crop", "randaugment"] = "none"
     freeze: tuple[Literal["patch_conv", "embeddings", "ln_pre", "token_embedding", "all"], ...] = ()
 
     def __post_init__(self) -> None:

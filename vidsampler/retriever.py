@@ -123,14 +123,16 @@ class Retriever(nn.Module):
         with torch.random.fork_rng(devices=[]), torch.device("meta") if meta else nullcontext():
             torch.manual_seed(config.seed)
             sampler: LearnedSampler | None = None
+            hold = config.sampler.hold_epochs
             if config.sampler.name == "gate":
-                sampler = GateSampler(policy, clip_width=backbone.width)
+                sampler = GateSampler(policy, hold_epochs=hold, clip_width=backbone.width)
             elif config.sampler.name == "topk":
                 assert config.sampler.k is not None
                 sampler = TopKSampler(
                     policy,
                     config.sampler.k,
                     warmup_epochs=config.sampler.warmup_epochs,
+                    hold_epochs=hold,
                     clip_width=backbone.width,
                 )
             kind: type[Head] = registry.load("heads", config.head.name)

@@ -33,6 +33,9 @@ class SamplerConfig:
         seed: Of `random`.
         warmup_epochs: In so many first epochs the K of `topk` falls from N - 1 to its value, and
             the share that `gate` is held to from 1.
+        hold_epochs: In so many epochs before them `topk` and `gate` keep every frame and their
+            policy does not learn; 0, as published: it learns from the first step. Towers that
+            start from random weights give it nothing to choose by at first.
         keep_target: The share of frames that `gate` is to keep (`--keep-target`).
         uniform_weight: Of the loss that holds `gate` to it; 0 leaves it out.
         policy: The network of `gate` and `topk`.
@@ -42,6 +45,7 @@ class SamplerConfig:
     k: int | None = None
     seed: int = 0
     warmup_epochs: int = 0
+    hold_epochs: int = 0
     keep_target: float = 0.5
     uniform_weight: float = 0.03
     policy: PolicyConfig = field(default_factory=PolicyConfig)
@@ -63,7 +67,7 @@ class SamplerConfig:
             raise ConfigError("the sampler topk needs sampler.k (--top-k), the frames to keep")
         if self.k is not None and self.k < 1:
             raise ConfigError(f"sampler.k (--top-k) must be at least 1, not {self.k}")
-        for name in ("seed", "warmup_epochs", "uniform_weight"):
+        for name in ("seed", "warmup_epochs", "hold_epochs", "uniform_weight"):
             if (value := getattr(self, name)) < 0:
                 raise ConfigError(f"sampler.{name} must be at least 0, not {value:g}")
         if not 0 <= self.keep_target <= 1:

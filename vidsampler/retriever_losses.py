@@ -145,7 +145,9 @@ def batch_losses(
             kept.actions_BN,
             kept.valid_BN,
             keep_target=annealed_share(
-                retriever.epoch, settings.keep_target, settings.warmup_epochs
+                retriever.epoch - settings.hold_epochs,
+                settings.keep_target,
+                settings.warmup_epochs,
             ),
             sum_over_ranks=None if world is None else world.add,
         )

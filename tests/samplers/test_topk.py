@@ -12,6 +12,7 @@ from torch import Tensor
 from tests.samplers.learning import WIDTH, chosen, lengths, tiny_policy, videos
 from vidsampler.errors import UsageError
 from vidsampler.samplers.kept import Kept
+from vidsampler.samplers.learned import temperature
 from vidsampler.samplers.topk import (
     TopKSampler,
     annealed_k,
@@ -212,6 +213,25 @@ def test_schedules() -> None:
     assert sampler.eval()(videos().float(), lengths(*[7] * 5)).counts_B.tolist() == [2] * 5
 
 
+def test_held_epochs_keep_all_and_teach_the_policy_nothing() -> None:
+    sampler = TopKSampler(tiny_policy(), 2, warmup_epochs=2, hold_epochs=3, clip_width=WIDTH)
+    features, valid = videos().float(), lengths(7, 7, 5, 2, 7)
+    counts, taus = [], []
+    for epoch in range(7):
+        sampler.set_epoch(epoch)
+        counts.append(sampler.k_of(7))
+        taus.append(sampler.tau)
+        kept = sampler.train()(features, valid)
+        least = [min(counts[-1], length) for length in (7, 7, 5, 2, 7)]
+        assert kept.counts_B.tolist() == least
+        assert (kept.selection_BKN is None) == (epoch < 3)
+        # What is seen at test time waits for nothing.
+        assert sampler.eval()(features, valid).counts_B.tolist() == [2] * 5
+    # 6 - 4 e / 2, the epochs e counted from the end of the held ones.
+    assert counts == [7, 7, 7, 6, 4, 2, 2]
+    assert taus == [5, 5, 5, *(temperature(e) for e in range(4))]
+
+
 def sampler_of(k: int, seed: int = 0) -> TopKSampler:
     torch.manual_seed(seed)
     return TopKSampler(tiny_policy(), k, clip_width=WIDTH).double()
@@ -274,3 +294,5 @@ def test_k_must_be_positive() -> None:
         TopKSampler(tiny_policy(), 0, clip_width=WIDTH)
     with pytest.raises(UsageError, match="at least 0, not -1"):
         TopKSampler(tiny_policy(), 2, warmup_epochs=-1, clip_width=WIDTH)
+    with pytest.raises(UsageError, match="hold epochs must be at least 0, not -1"):
+        TopKSampler(tiny_policy(), 2, hold_epochs=-1, clip_width=WIDTH)

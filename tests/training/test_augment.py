@@ -9,7 +9,13 @@ import torch
 from torch import Tensor
 
 from vidsampler.training import augment
-from vidsampler.training.augment import Region, central_square, randaugment, random_region
+from vidsampler.training.augment import (
+    Region,
+    central_square,
+    perhaps_mirrored,
+    randaugment,
+    random_region,
+)
 from vidsampler.training.order import Purpose, uniforms
 
 
@@ -28,6 +34,15 @@ def draws_of(item: int) -> list[float]:
 )
 def test_the_square_in_the_middle(size: tuple[int, int], expected: Region) -> None:
     assert central_square(*size) == expected
+
+
+def test_every_second_video_is_mirrored() -> None:
+    draws = [0.5] * augment.DRAWS
+    assert perhaps_mirrored(224, 398, draws) == Region(0, 87, 224, 224, False)
+    draws[-1] = 0.4999
+    assert perhaps_mirrored(224, 398, draws) == Region(0, 87, 224, 224, True)
+    mirrored = sum(perhaps_mirrored(9, 9, draws_of(item)).mirrored for item in range(2000))
+    assert 900 < mirrored < 1100
 
 
 def test_a_region_by_hand() -> None:

@@ -162,7 +162,7 @@ def test_without_times_frames_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("captions", ["one", "all"])
-@pytest.mark.parametrize("augmentation", ["none", "crop", "randaugment"])
+@pytest.mark.parametrize("augmentation", ["none", "flip", "crop", "randaugment"])
 def test_workers_change_nothing(videos: Split, captions: str, augmentation: str) -> None:
     runs = []
     for workers, prefetch in ((0, 0), (1, 0), (2, 3)):
@@ -333,7 +333,7 @@ def test_randaugment_is_on_the_square_in_the_middle(videos: Split) -> None:
 
 def test_padding_stays_black_under_augmentation(tmp_path: Path) -> None:
     write_split(tmp_path, {f"v{v}": Stored([1]) for v in range(6)})
-    for kind in ("crop", "randaugment"):
+    for kind in ("flip", "crop", "randaugment"):
         loader = loader_of(Split(tmp_path), size=32, frames=2, batch_size=6, augment=kind)
         for _ in range(3):
             (batch,) = loader

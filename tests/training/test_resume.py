@@ -45,10 +45,19 @@ def assert_same(one: Path, other: Path) -> None:
         assert all(torch.equal(ours[name], moments[1][number][name]) for name in ours)
 
 
-@pytest.mark.parametrize("method", ["adaclip", "xpool", CONVOLUTIONS])
-def test_stopped_anywhere_and_resumed(tmp_path: Path, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [
+        ("adaclip", {}),
+        ("xpool", {}),
+        (CONVOLUTIONS, {}),
+        # The optimiser has no moments of the policy until the held epoch is over.
+        ("mmsampler", {"sampler": {"hold_epochs": 1}}),
+    ],
+)
+def test_stopped_anywhere_and_resumed(tmp_path: Path, method: str, more: dict[str, Any]) -> None:
     write_shards(tmp_path / "shards", train=20, val=5)
-    config = tiny(tmp_path, method, run={"evals_per_epoch": 2})
+    config = tiny(tmp_path, method, run={"evals_per_epoch": 2}, **more)
     whole = train(config, tmp_path / "whole")
     assert (whole.steps, whole.of, whole.interrupted) == (6, 6, False)
 

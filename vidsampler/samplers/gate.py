@@ -89,7 +89,7 @@ class GateSampler(LearnedSampler):
     @property
     def tau(self) -> float:
         """This epoch's temperature."""
-        return temperature(self.epoch)
+        return temperature(self.policy_epoch)
 
     def noise_shape(self, videos: int, candidates: int) -> tuple[int, ...]:
         """(B, N, 2)."""

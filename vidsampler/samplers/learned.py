@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from vidsampler.errors import UsageError
 from vidsampler.samplers.extractors import build_extractor
-from vidsampler.samplers.kept import Kept, check_valid
+from vidsampler.samplers.kept import Kept, check_valid, keep_all
 from vidsampler.samplers.policy import PolicyNetwork
 from vidsampler.samplers.policy_config import PolicyConfig
 
@@ -49,18 +50,27 @@ class LearnedSampler(nn.Module, ABC):
 
     Args:
         config: The policy network and its extractor.
+        hold_epochs: In so many first epochs of training every frame is kept and the policy gets no
+            gradient: who chooses by features that say nothing yet soon shows the towers nothing
+            but what they cannot learn from. The temperature falls from their end on. 0, as
+            published: the policy learns from the first step.
         clip_width: Channels of the backbone's frame features, for the extractor `clip`.
 
     Attributes:
-        epoch: From 0; the temperature follows it.
+        epoch: From 0.
         extractor: None for `clip`.
     """
 
     name: ClassVar[str]
     actions: ClassVar[int]
 
-    def __init__(self, config: PolicyConfig, *, clip_width: int | None = None) -> None:
+    def __init__(
+        self, config: PolicyConfig, *, hold_epochs: int = 0, clip_width: int | None = None
+    ) -> None:
+        if hold_epochs < 0:
+            raise UsageError(f"hold epochs must be at least 0, not {hold_epochs}")
         super().__init__()
+        self.hold_epochs = hold_epochs
         self.extractor = build_extractor(config.extractor)
         width = clip_width if self.extractor is None else self.extractor.width
         if width is None:
@@ -71,6 +81,16 @@ class LearnedSampler(nn.Module, ABC):
     def set_epoch(self, epoch: int) -> None:
         """The epoch from 0; to be called before each."""
         self.epoch = epoch
+
+    @property
+    def held(self) -> bool:
+        """Whether this epoch's training keeps every frame."""
+        return self.epoch < self.hold_epochs
+
+    @property
+    def policy_epoch(self) -> int:
+        """Epochs, from 0, in which the policy has learned; schedules follow it."""
+        return max(0, self.epoch - self.hold_epochs)
 
     def extract(self, frames_BN: Tensor, valid_BN: Tensor) -> Tensor:
         """Frame features for `forward`.
@@ -132,6 +152,8 @@ class LearnedSampler(nn.Module, ABC):
         with torch.autocast(logits_BNA.device.type, enabled=False):
             if not self.training:
                 return self._infer(logits_BNA, valid_BN)
+            if self.held:
+                return keep_all(valid_BN)
             if noise is None:
                 shape = self.noise_shape(*valid_BN.shape)
                 noise = gumbel_noise(shape, logits_BNA, generator)

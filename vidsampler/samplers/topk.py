@@ -143,6 +143,7 @@ class TopKSampler(LearnedSampler):
         config: The policy network and its extractor.
         k: K, frames to keep, at least 1.
         warmup_epochs: In so many first epochs K falls from N - 1 to its value; 0: it does not.
+        hold_epochs: As of `LearnedSampler`; those of the warm-up come after them.
         clip_width: Channels of the backbone's frame features, for the extractor `clip`.
     """
 
@@ -155,31 +156,37 @@ class TopKSampler(LearnedSampler):
         k: int,
         *,
         warmup_epochs: int = 0,
+        hold_epochs: int = 0,
         clip_width: int | None = None,
     ) -> None:
         if k < 1:
             raise UsageError(f"top-k must be at least 1, not {k}")
         if warmup_epochs < 0:
             raise UsageError(f"warmup epochs must be at least 0, not {warmup_epochs}")
-        super().__init__(config, clip_width=clip_width)
+        super().__init__(config, hold_epochs=hold_epochs, clip_width=clip_width)
         self.k = k
         self.warmup_epochs = warmup_epochs
 
     @property
     def tau(self) -> float:
         """This epoch's temperature."""
-        return temperature(self.epoch, LEAST_TAU)
+        return temperature(self.policy_epoch, LEAST_TAU)
+
+    def k_of(self, candidates: int) -> int:
+        """How many of N candidates this epoch's training keeps."""
+        if self.held:
+            return candidates
+        # Annealing would hide a K that does not fit until it ends.
+        if self.k > candidates:
+            return self.k
+        return annealed_k(self.policy_epoch, self.k, candidates, self.warmup_epochs)
 
     def noise_shape(self, videos: int, candidates: int) -> tuple[int, ...]:
         """(B, N)."""
         return (videos, candidates)
 
     def _train(self, logits_BNA: Tensor, valid_BN: Tensor, noise: Tensor) -> Kept:
-        candidates = valid_BN.shape[1]
-        # Annealing would hide a K that does not fit until it ends.
-        k = self.k
-        if k <= candidates:
-            k = annealed_k(self.epoch, k, candidates, self.warmup_epochs)
+        k = self.k_of(valid_BN.shape[1])
         picks = sort_by_time(hard_topk(logits_BNA[..., 0], noise, self.tau, max(k, 1), valid_BN))
         return self._kept(picks.indices_BK, picks.mask_BK, logits_BNA, valid_BN, picks)
 

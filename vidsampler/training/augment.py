@@ -48,6 +48,16 @@ def central_square(height: int, width: int) -> Region:
     return Region((height - side) // 2, (width - side) // 2, side, side)
 
 
+def perhaps_mirrored(height: int, width: int, draws: Sequence[float]) -> Region:
+    """The central square, of every second video mirrored left to right.
+
+    Args:
+        height, width: Of the picture.
+        draws: `DRAWS` numbers, of which the last counts, uniform in [0, 1).
+    """
+    return central_square(height, width)._replace(mirrored=draws[-1] < 0.5)
+
+
 def random_region(height: int, width: int, draws: Sequence[float]) -> Region:
     """A random part for a random resized crop and flip.
 

@@ -47,9 +47,9 @@ class LoaderConfig:
         size: Height and width of the frames.
         captions: `one`, drawn anew for each video and epoch; `all`, each pair of a video and a
             caption is an item; `none`, videos alone.
-        augment: `none`, the square in the middle; `crop`, a random resized crop and flip;
-            `randaugment`, RandAugment on the square in the middle. The same for all frames of a
-            video.
+        augment: `none`, the square in the middle; `flip`, mirrored in half of the cases; `crop`, a
+            random resized crop and flip; `randaugment`, RandAugment on the square in the middle.
+            The same for all frames of a video.
         batch_size: Items in a step of all ranks together.
         shuffle: A new order each epoch.
         drop_last: Leave out what fills no whole batch; a run that evaluates wants false.
@@ -64,7 +64,7 @@ class LoaderConfig:
     positions: Literal["middle", "start"] = "middle"
     size: int = 224
     captions: Literal["one", "all", "none"] = "one"
-    augment: Literal["none", "crop", "randaugment"] = "none"
+    augment: Literal["none", "flip", "crop", "randaugment"] = "none"
     batch_size: int = 128
     shuffle: bool = True
     drop_last: bool = True
@@ -321,7 +321,9 @@ class Loader:
         if config.augment != "none":
             draws = uniforms(config.seed, epoch, item, Purpose.AUGMENTATION, augment.DRAWS)
         region: RegionOf = augment.central_square
-        if config.augment == "crop":
+        if config.augment == "flip":
+            region = partial(augment.perhaps_mirrored, draws=draws)
+        elif config.augment == "crop":
             region = partial(augment.random_region, draws=draws)
         sample = self.split.reader[video]
         stored = 0

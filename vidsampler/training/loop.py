@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vidsampler.errors import ConfigError
 from vidsampler.retriever import Retriever
-from vidsampler.samplers.topk import TopKSampler, annealed_k
+from vidsampler.samplers.topk import TopKSampler
 from vidsampler.stop import Stop
 from vidsampler.training.batch import Batch
 from vidsampler.training.checkpoint import save_best, save_last
@@ -257,8 +257,7 @@ class Training:
         if sampler is not None:
             entry["temperature"] = sampler.tau
         if isinstance(sampler, TopKSampler):
-            frames = self.config.frames
-            entry["k"] = annealed_k(batch.epoch, sampler.k, frames, sampler.warmup_epochs)
+            entry["k"] = sampler.k_of(self.config.frames)
         journal.write(self.done, entry)
 
 
