@@ -107,7 +107,7 @@ def looked_at(run: Path, seed: int | None = None) -> dict[str, Any]:
     from vidsampler.datasets.shapes import cached_folder, read
     from vidsampler.evaluation.shuffled import shuffle_candidates
     from vidsampler.retriever import Retriever
-    from vidsampler.train import evaluation_loader, frame_size, informative_share
+    from vidsampler.train import evaluation_loader, informative_share
     from vidsampler.training.settings import train_config
     from vidsampler.training.validation import measure
     from vidsampler.training.world import World, open_world
@@ -121,7 +121,7 @@ def looked_at(run: Path, seed: int | None = None) -> dict[str, Any]:
             config.dataset.shards,
             render=config.dataset.render,
             frames=config.frames,
-            size=frame_size(retriever),
+            size=retriever.frame_size,
         )
         loader = evaluation_loader(split_folder(shards, "test"), retriever, config)
         change = None if seed is None else partial(shuffle_candidates, seed=seed)

@@ -82,10 +82,11 @@ class EncodesAll(Retriever):
         *,
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
+        encoded_BND: Tensor | None = None,
     ) -> tuple[Kept, Tensor, Tensor]:
         """As of `Retriever`, for `topk` in training."""
         valid_BN = checked_candidates(frames_BNCHW, valid_BN, self.config.frames)
-        all_BND = self._encode_candidates(frames_BNCHW, valid_BN)
+        all_BND = self.encode_candidates(frames_BNCHW, valid_BN)
         kept = self.choose(frames_BNCHW, valid_BN, times_BN, ids, noise=noise, generator=generator)
         assert kept.selection_BKN is not None
         features_BKD = kept.selection_BKN @ all_BND

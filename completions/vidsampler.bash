@@ -12,7 +12,8 @@ _vidsampler() {
         select)
             case "$before" in
                 -k|--top-k) return ;;
-                --sampler) COMPREPLY=($(compgen -W $'aks\nbolt\ncoverage\ngate\nkeyframe\nmdp3\nrandom\nscene\ntopk\ntopscore\nuniform' -- "$word")); return ;;
+                --sampler) COMPREPLY=($(compgen -W $'aks\nbolt\ncoverage\ngate\nkeyframe\nlearned\nmdp3\nrandom\nscene\ntopk\ntopscore\nuniform' -- "$word")); return ;;
+                --checkpoint) return ;;
                 --candidates) return ;;
                 --from) return ;;
                 --to) return ;;
@@ -31,7 +32,7 @@ _vidsampler() {
                 --config) COMPREPLY=($(compgen -W $'default\nquick' -- "$word")); COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
                 --set) return ;;
             esac
-            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'-k\n--top-k\n--sampler\n--candidates\n--from\n--to\n--frames-dir\n--sheet\n--sheet-all\n--query\n--backbone\n--pretrained\n--precision\n--min-gap\n--no-cache\n--for\n--max-width\n--json\n--csv\n--seed\n--threads\n--timeout\n--salvage\n--config\n--set\n--dry-run\n--debug\n-h\n--help' -- "$word"))
+            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'-k\n--top-k\n--sampler\n--checkpoint\n--candidates\n--from\n--to\n--frames-dir\n--sheet\n--sheet-all\n--query\n--backbone\n--pretrained\n--precision\n--min-gap\n--no-cache\n--for\n--max-width\n--json\n--csv\n--seed\n--threads\n--timeout\n--salvage\n--config\n--set\n--dry-run\n--debug\n-h\n--help' -- "$word"))
             else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
         extract)
             case "$before" in
@@ -84,15 +85,16 @@ _vidsampler() {
         train)
             case "$before" in
                 --dataset) COMPREPLY=($(compgen -W $'activitynet\ncaptions\ncharades\ndidemo\nfolder\nlsmdc\nmsrvtt\nmsrvtt-full\nmsvd\nshapes\nvatex' -- "$word")); return ;;
-                --method) COMPREPLY=($(compgen -W $'adaclip\nclip4clip\nemcl\nmmsampler\ntmass\nxpool' -- "$word")); return ;;
+                --method) COMPREPLY=($(compgen -W $'adaclip\nclip4clip\ndefault\nemcl\nmmsampler\ntmass\nxpool' -- "$word")); return ;;
                 --run) return ;;
                 --shards) COMPREPLY+=($(compgen -d -- "$word")); compopt -o filenames 2>/dev/null; return ;;
+                --videos) COMPREPLY+=($(compgen -d -- "$word")); compopt -o filenames 2>/dev/null; return ;;
                 -k|--top-k) return ;;
                 --keep-target) return ;;
                 --frames) return ;;
                 --backbone) return ;;
                 --pretrained) return ;;
-                --sampler) COMPREPLY=($(compgen -W $'aks\nbolt\ncoverage\ngate\nkeyframe\nmdp3\nrandom\nscene\ntopk\ntopscore\nuniform' -- "$word")); return ;;
+                --sampler) COMPREPLY=($(compgen -W $'aks\nbolt\ncoverage\ngate\nkeyframe\nlearned\nmdp3\nrandom\nscene\ntopk\ntopscore\nuniform' -- "$word")); return ;;
                 --head) COMPREPLY=($(compgen -W $'emcl\nemcl-features\nmean\nmlp\nqscore\nseq\nseqlstm\ntmass\ntransformer\nxpool' -- "$word")); return ;;
                 --sampler-from) return ;;
                 --epochs) return ;;
@@ -110,7 +112,7 @@ _vidsampler() {
                 --config) COMPREPLY+=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; return ;;
                 --set) return ;;
             esac
-            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--dataset\n--method\n--run\n--shards\n-k\n--top-k\n--keep-target\n--frames\n--backbone\n--pretrained\n--sampler\n--head\n--sampler-from\n--freeze-backbone\n--epochs\n--batch-size\n--lr\n--seed\n--workers\n--evals-per-epoch\n--select-on\n--checkpoint-every\n--output\n--resume\n--nproc\n--device\n--config\n--set\n--dry-run\n--json\n--debug\n-h\n--help' -- "$word"))
+            if [[ "$word" == -* ]]; then COMPREPLY=($(compgen -W $'--dataset\n--method\n--run\n--shards\n--videos\n-k\n--top-k\n--keep-target\n--frames\n--backbone\n--pretrained\n--sampler\n--head\n--sampler-from\n--freeze-backbone\n--epochs\n--batch-size\n--lr\n--seed\n--workers\n--evals-per-epoch\n--select-on\n--checkpoint-every\n--output\n--resume\n--nproc\n--device\n--config\n--set\n--dry-run\n--json\n--debug\n-h\n--help' -- "$word"))
             else :; fi ;;
         eval)
             case "$before" in
@@ -120,7 +122,7 @@ _vidsampler() {
                 --videos) COMPREPLY+=($(compgen -d -- "$word")); compopt -o filenames 2>/dev/null; return ;;
                 --annotations) COMPREPLY+=($(compgen -d -- "$word")); compopt -o filenames 2>/dev/null; return ;;
                 --which) return ;;
-                --sampler) COMPREPLY=($(compgen -W $'aks\nbolt\ncoverage\ngate\nkeyframe\nmdp3\nrandom\nscene\ntopk\ntopscore\nuniform' -- "$word")); return ;;
+                --sampler) COMPREPLY=($(compgen -W $'aks\nbolt\ncoverage\ngate\nkeyframe\nlearned\nmdp3\nrandom\nscene\ntopk\ntopscore\nuniform' -- "$word")); return ;;
                 -k|--top-k) return ;;
                 --frames) return ;;
                 --backbone) return ;;
@@ -151,7 +153,7 @@ _vidsampler() {
                 --which) return ;;
                 --backbone) return ;;
                 --pretrained) return ;;
-                --sampler) COMPREPLY=($(compgen -W $'aks\nbolt\ncoverage\ngate\nkeyframe\nmdp3\nrandom\nscene\ntopk\ntopscore\nuniform' -- "$word")); return ;;
+                --sampler) COMPREPLY=($(compgen -W $'aks\nbolt\ncoverage\ngate\nkeyframe\nlearned\nmdp3\nrandom\nscene\ntopk\ntopscore\nuniform' -- "$word")); return ;;
                 -k|--top-k) return ;;
                 --frames) return ;;
                 --device) return ;;
@@ -173,11 +175,11 @@ _vidsampler() {
             else COMPREPLY=($(compgen -f -- "$word")); compopt -o filenames 2>/dev/null; fi ;;
         flops)
             case "$before" in
-                --method) COMPREPLY=($(compgen -W $'adaclip\nclip4clip\nemcl\nmmsampler\ntmass\nxpool' -- "$word")); return ;;
+                --method) COMPREPLY=($(compgen -W $'adaclip\nclip4clip\ndefault\nemcl\nmmsampler\ntmass\nxpool' -- "$word")); return ;;
                 --backbone) return ;;
                 --frames) return ;;
                 --kept) return ;;
-                --sampler) COMPREPLY=($(compgen -W $'aks\nbolt\ncoverage\ngate\nkeyframe\nmdp3\nrandom\nscene\ntopk\ntopscore\nuniform' -- "$word")); return ;;
+                --sampler) COMPREPLY=($(compgen -W $'aks\nbolt\ncoverage\ngate\nkeyframe\nlearned\nmdp3\nrandom\nscene\ntopk\ntopscore\nuniform' -- "$word")); return ;;
                 --head) COMPREPLY=($(compgen -W $'emcl\nemcl-features\nmean\nmlp\nqscore\nseq\nseqlstm\ntmass\ntransformer\nxpool' -- "$word")); return ;;
                 --dataset) COMPREPLY=($(compgen -W $'activitynet\ncaptions\ncharades\ndidemo\nfolder\nlsmdc\nmsrvtt\nmsrvtt-full\nmsvd\nshapes\nvatex' -- "$word")); return ;;
                 --accounting) return ;;

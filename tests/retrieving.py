@@ -69,6 +69,7 @@ class Trial:
     keys: list[str]
     videos_B: Tensor
     wordings_B: Tensor
+    whole_BN: Tensor | None = None
 
     def pick(self, items: list[int]) -> Trial:
         """Some of the items, in this order."""

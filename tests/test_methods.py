@@ -19,8 +19,11 @@ POOLING = {"betas": (0.9, 0.999), "eps": 1e-6, "batch_size": 32, "epochs": 5, "f
 FROZEN = ("patch_conv", "embeddings", "ln_pre", "token_embedding")
 
 
-def test_all_six_are_here() -> None:
-    assert set(METHODS) == {"adaclip", "clip4clip", "emcl", "mmsampler", "tmass", "xpool"}
+PUBLISHED = ("adaclip", "clip4clip", "emcl", "mmsampler", "tmass", "xpool")
+
+
+def test_all_six_and_our_own_are_here() -> None:
+    assert set(METHODS) == {*PUBLISHED, "default"}
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -31,6 +34,8 @@ def test_each_resolves_on_each_dataset(name: str) -> None:
         config = method.config(dataset)
         if dataset == "shapes":  # trained from scratch, with settings of its own
             assert config.backbone.name == "shapes"
+        elif name == "default":
+            assert config.backbone.name == "grid"
         else:
             assert config.backbone.name == "ViT-B-32-quickgelu"
             for key, value in SHARED.items():

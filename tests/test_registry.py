@@ -68,18 +68,21 @@ def test_learned_samplers_are_marked() -> None:
     asking = set(registry.asking_samplers())
     assert asking == {"aks", "bolt", "mdp3", "topscore"}
     free = set(registry.training_free_samplers())
-    assert free == set(registry.names("samplers")) - learned - asking
+    shipped = {name for name in registry.names("samplers") if registry.entry("samplers", name)[4]}
+    assert shipped == {"learned"}
+    assert free == set(registry.names("samplers")) - learned - asking - shipped
+    registry.check_ready("learned")
     assert registry.default_sampler() in free
     assert registry.default_sampler(question=True) in asking
 
 
 def test_samplers_and_questions_belong_together() -> None:
-    registry.check_training_free("coverage")
-    registry.check_training_free("aks", question=True)
+    registry.check_ready("coverage")
+    registry.check_ready("aks", question=True)
     with pytest.raises(UsageError, match="aks chooses frames by a question, and there is none"):
-        registry.check_training_free("aks")
+        registry.check_ready("aks")
     with pytest.raises(UsageError, match="coverage does not look at a question") as caught:
-        registry.check_training_free("coverage", question=True)
+        registry.check_ready("coverage", question=True)
     assert caught.value.hint == "those that do: aks, bolt, mdp3, topscore"
 
 
@@ -87,7 +90,7 @@ def test_samplers_and_questions_belong_together() -> None:
 def test_a_learned_sampler_needs_a_retriever(name: str) -> None:
     from vidsampler import select
 
-    for ask in (registry.check_training_free, lambda sampler: select("no.mp4", sampler=sampler)):
+    for ask in (registry.check_ready, lambda sampler: select("no.mp4", sampler=sampler)):
         with pytest.raises(UsageError) as caught:
             ask(name)
         assert caught.value.message == (

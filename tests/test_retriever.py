@@ -31,11 +31,13 @@ def embed(retriever: Retriever, batch: Trial) -> VideoFeatures:
 
 
 def test_all_samplers_but_keyframe_and_those_that_ask() -> None:
-    without = {"keyframe", *registry.asking_samplers()}
+    without = {"keyframe", "learned", *registry.asking_samplers()}
     assert set(SAMPLERS) == set(registry.names("samplers")) - without
     for name in registry.asking_samplers():
         with pytest.raises(ConfigError, match=f"the sampler {name} chooses by a question"):
             SamplerConfig(name)
+    with pytest.raises(ConfigError, match="the sampler learned is a retriever's already"):
+        SamplerConfig("learned")
 
 
 @every_sampler

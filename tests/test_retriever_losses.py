@@ -256,5 +256,5 @@ def test_annealed_k_and_padded_videos() -> None:
 def test_a_batch_without_captions_has_no_loss() -> None:
     without: dict[str, Any] = {"tokens_BL": None}
     batch = replace(trial(), **without)
-    with pytest.raises(ValueError, match="a batch without captions has no loss"):
+    with pytest.raises(ValueError, match="a batch without captions or whole videos has no loss"):
         retriever_of().train().losses(batch)

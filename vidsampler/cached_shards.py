@@ -42,13 +42,16 @@ def dataset_shards(
     return shards or _shapes_shards(render, frames, size, progress)
 
 
-def check_shards(dataset: str, shards: Path | None, splits: Iterable[str] = ()) -> None:
+def check_shards(
+    dataset: str, shards: Path | None, splits: Iterable[str] = (), videos: Path | None = None
+) -> None:
     """Whether it is known where the shards of a dataset are. It takes no time.
 
     Args:
         dataset: A registered dataset.
         shards: The folder that the user named, or None.
         splits: Which must be in it.
+        videos: Of `folder`: what shards are made of.
 
     Raises:
         UsageError: No folder is named, and the dataset is not `shapes`.
@@ -56,6 +59,14 @@ def check_shards(dataset: str, shards: Path | None, splits: Iterable[str] = ()) 
     """
     if shards is not None and not shards.is_dir():
         raise InputError(f"{shards}: no such folder of shards", code="missing")
+    if shards is None and dataset == "folder" and videos is not None:
+        if not videos.is_dir():
+            raise InputError(f"{videos}: no such folder of videos", code="missing")
+        return
+    if shards is None and dataset == "folder":
+        raise UsageError(
+            "where are the videos?", hint="add --videos DIR, or --shards DIR, which shard made"
+        )
     if shards is None and dataset != "shapes":
         raise UsageError(
             f"where are the shards of {dataset}?",
@@ -110,7 +121,7 @@ def _shapes_shards(
     shards = videos / f"shards-{frames}-of-{size}"
     if (shards / DATASET).is_file():
         return shards
-    with _alone(videos):
+    with alone(videos):
         if (shards / DATASET).is_file():
             return shards
         render(settings, videos, progress=progress)
@@ -133,7 +144,7 @@ def _shapes_shards(
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Lets one process at a time through: several ranks, or runs, may want the same videos."""
     from vidsampler.files import writing
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from vidsampler import plainyaml
 from vidsampler.errors import ConfigError, unknown
-from vidsampler.query import check_questions
+from vidsampler.query import check_one_sampler, check_questions
 from vidsampler.schema import Leaves, Path_, build, read_leaves
 from vidsampler.timecode import parse_time
 
@@ -29,6 +29,7 @@ class SelectConfig:
     Attributes:
         k: Frames to keep, at least 1 (`--top-k`).
         sampler: A registered sampler; null: `coverage`, or `mdp3` where there is a question.
+        checkpoint: A checkpoint or run whose learned sampler chooses, in place of `sampler`.
         candidates: Frames to look at, at least 1; `keyframe` and `scene` bring their own.
         start: Look no earlier than this, seconds from the container's start (`--from`).
         end: Look no later than this, seconds (`--to`).
@@ -46,6 +47,7 @@ class SelectConfig:
 
     k: int = 8
     sampler: str | None = None
+    checkpoint: str | None = None
     candidates: int = 64
     start: float | None = field(default=None, metadata={"parse": parse_time})
     end: float | None = field(default=None, metadata={"parse": parse_time})
@@ -64,6 +66,7 @@ class SelectConfig:
         check_questions(
             self.query, self.k, self.min_gap, self.backbone, self.pretrained, self.precision
         )
+        check_one_sampler(self.sampler, self.checkpoint, question=bool(self.query))
         for name, value, least in (
             ("k (--top-k)", self.k, 1),
             ("candidates", self.candidates, 1),

@@ -171,7 +171,6 @@ class _Run:
         from vidsampler.search.manifest import Manifest
         from vidsampler.search.plan import made_with_other_weights
         from vidsampler.search.text import store_text_tower
-        from vidsampler.train import frame_size
 
         plan, config = self._plan, self._plan.config
         device = device_of(config.index.device)
@@ -186,7 +185,7 @@ class _Run:
             checkpoint=None if config.weights is None else os.path.abspath(config.weights),
             fingerprint=print_,
             width=retriever.backbone.width,
-            size=frame_size(retriever),
+            size=retriever.frame_size,
         )
         store_text_tower(retriever.backbone, print_)
         identity = json.dumps([config.identity(), print_, plan.kind])

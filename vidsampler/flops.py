@@ -195,12 +195,11 @@ def _counted_backbone(config: RetrieverConfig) -> _Backbone:
     backbone = meta_backbone(config)
     pixels = backbone.pixel_input
     image = torch.empty(1, 3, pixels.height, pixels.width, device="meta")
+    frame = count(lambda: backbone.encode_frames(image))
+    if not backbone.has_texts:
+        return _Backbone(frame, 0.0, backbone.width)
     tokens = torch.ones(1, backbone.context, dtype=torch.long, device=_text_device(backbone))
-    return _Backbone(
-        frame=count(lambda: backbone.encode_frames(image)),
-        text=count(lambda: backbone.encode_texts(tokens)),
-        width=backbone.width,
-    )
+    return _Backbone(frame, count(lambda: backbone.encode_texts(tokens)), backbone.width)
 
 
 def _text_device(backbone: Backbone) -> torch.device:

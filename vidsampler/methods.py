@@ -101,6 +101,7 @@ class Method(NamedTuple):
 
 ADACLIP = Method("adaclip")
 CLIP4CLIP = Method("clip4clip")
+DEFAULT = Method("default")
 EMCL = Method("emcl")
 MMSAMPLER = Method("mmsampler")
 TMASS = Method("tmass")

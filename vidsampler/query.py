@@ -33,6 +33,24 @@ _ENCODED = {"cpu": 4, "cuda": 64}
 cost more in fresh memory than in arithmetic."""
 
 
+def check_one_sampler(sampler: str | None, checkpoint: str | None, *, question: bool) -> None:
+    """A checkpoint brings its own sampler, which asks nothing.
+
+    Raises:
+        UsageError: There is another one, or a question.
+    """
+    if checkpoint is not None and sampler is not None:
+        raise UsageError(
+            f"the sampler is that of the checkpoint (--checkpoint), not {sampler} (--sampler)",
+            hint="leave one of them out",
+        )
+    if checkpoint is not None and question:
+        raise UsageError(
+            "the sampler of a checkpoint (--checkpoint) does not look at a question (--query)",
+            hint="leave one of them out",
+        )
+
+
 def check_questions(
     questions: Sequence[str],
     k: int,

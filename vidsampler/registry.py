@@ -20,12 +20,14 @@ class Entry(NamedTuple):
         summary: The line.
         learned: A sampler with weights, which works inside a trained retriever alone.
         asks: A sampler that chooses by a question, with scores of an image-text model.
+        shipped: A sampler with weights that come with the package, for `select`.
     """
 
     target: str
     summary: str
     learned: bool = False
     asks: bool = False
+    shipped: bool = False
 
 
 _REGISTRY: dict[str, dict[str, Entry]] = {
@@ -52,6 +54,11 @@ _REGISTRY: dict[str, dict[str, Entry]] = {
         "keyframe": Entry(
             "vidsampler.samplers.keyframe:SAMPLER",
             "keyframes, evenly spread: the cheapest to decode",
+        ),
+        "learned": Entry(
+            "vidsampler.learned:LEARNED",
+            "of select: a topk that is trained and shipped",
+            shipped=True,
         ),
         "mdp3": Entry(
             "vidsampler.samplers.mdp3:SAMPLER",
@@ -124,9 +131,17 @@ _REGISTRY: dict[str, dict[str, Entry]] = {
         ),
     },
     "backbones": {
+        "grid": Entry(
+            "vidsampler.backbones.config:GRID",
+            "colours and edges of 8 x 8 cells; no texts",
+        ),
         "shapes": Entry(
             "vidsampler.backbones.config:SHAPES",
             "a CLIP small enough to learn `shapes` on a laptop",
+        ),
+        "small": Entry(
+            "vidsampler.backbones.config:SMALL",
+            "our small CNN, untrained; no texts",
         ),
         "tiny": Entry(
             "vidsampler.backbones.config:TINY",
@@ -137,6 +152,9 @@ _REGISTRY: dict[str, dict[str, Entry]] = {
         "adaclip": Entry("vidsampler.methods:ADACLIP", "topk of K frames, mlp over them (AdaCLIP)"),
         "clip4clip": Entry(
             "vidsampler.methods:CLIP4CLIP", "no policy: all frames, their mean (CLIP4Clip)"
+        ),
+        "default": Entry(
+            "vidsampler.methods:DEFAULT", "no captions: topk learns to show the whole (folder)"
         ),
         "emcl": Entry("vidsampler.methods:EMCL", "all frames, EM over the gallery (EMCL-Net)"),
         "mmsampler": Entry(
@@ -212,8 +230,8 @@ def load(kind: str, name: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-def check_training_free(sampler: str, *, question: bool = False) -> None:
-    """A sampler that chooses frames without a checkpoint.
+def check_ready(sampler: str, *, question: bool = False) -> None:
+    """A sampler that chooses frames without a checkpoint of the user's.
 
     Args:
         sampler: Its name.
@@ -237,7 +255,8 @@ def check_training_free(sampler: str, *, question: bool = False) -> None:
     if found.learned:
         raise UsageError(
             f"{sampler} is a learned sampler; it works inside a trained retriever",
-            hint=f"those that need no training: {', '.join(training_free_samplers())}",
+            hint="give the run that trained it with select --checkpoint RUN; those that need no "
+            f"training: {', '.join(training_free_samplers())}",
         )
 
 
@@ -249,7 +268,7 @@ def default_sampler(*, question: bool = False) -> str:
 def training_free_samplers() -> tuple[str, ...]:
     """Names of the samplers that need neither weights nor a question, sorted."""
     found = ((name, entry("samplers", name)) for name in names("samplers"))
-    return tuple(name for name, each in found if not (each.learned or each.asks))
+    return tuple(name for name, each in found if not (each.learned or each.asks or each.shipped))
 
 
 def asking_samplers() -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from vidsampler import registry
 from vidsampler.backbones.model import Backbone, load_backbone
 from vidsampler.config import Layer
 from vidsampler.errors import UsageError
-from vidsampler.heads.base import Gallery, Head, VectorHead
+from vidsampler.heads.base import Gallery, Head, VectorHead, masked_mean
 from vidsampler.retriever_config import RetrieverConfig
 from vidsampler.retriever_files import load_weights, pixels_of, save, saved_config
 from vidsampler.retriever_losses import Losses, TrainingBatch, World, batch_losses
@@ -28,6 +28,7 @@ from vidsampler.samplers.candidates import checked_candidates, choose_candidates
 from vidsampler.samplers.gate import GateSampler
 from vidsampler.samplers.kept import Kept, kept_features
 from vidsampler.samplers.learned import LearnedSampler
+from vidsampler.samplers.policy_config import EXTRACTORS
 from vidsampler.samplers.topk import TopKSampler
 from vidsampler.training.run_folder import weights_folder
 from vidsampler.video_features import VideoFeatures
@@ -149,6 +150,17 @@ class Retriever(nn.Module):
         """
         save(self, Path(folder))
 
+    @property
+    def frame_size(self) -> int:
+        """Pixels of the square frames that it is given: what its hungriest part wants."""
+        size = self.pixels.size
+        if self.sampler is None or self.sampler.extractor is None:
+            return size
+        extractor = self.config.sampler.policy.extractor
+        if EXTRACTORS[extractor.name].architecture is None and extractor.name != "small":
+            return size
+        return max(size, extractor.input_size)
+
     def set_epoch(self, epoch: int) -> None:
         """The epoch from 0; to be called before each."""
         self.epoch = epoch
@@ -196,6 +208,11 @@ class Retriever(nn.Module):
         encode each wording once.
         """
         return self.backbone.encode_texts(tokens_TL)
+
+    @torch.no_grad()
+    def embed_wholes(self, frames_BNCHW: Tensor, valid_BN: Tensor, whole_BN: Tensor) -> Tensor:
+        """(B, D) what whole videos show, to be found in place of captions; see `Batch`."""
+        return masked_mean(self.encode_candidates(frames_BNCHW, valid_BN), whole_BN)
 
     @torch.no_grad()
     def similarity(
@@ -288,7 +305,7 @@ class Retriever(nn.Module):
         if self.sampler is None:
             return self._choose_untrained(frames_BNCHW, valid_BN, times_BN, ids)
         if self.sampler.extractor is None:
-            features_BND = self._encode_candidates(frames_BNCHW, valid_BN)
+            features_BND = self.encode_candidates(frames_BNCHW, valid_BN)
         else:
             features_BND = self.sampler.extract(frames_BNCHW, valid_BN)
         return self._decide(features_BND, valid_BN, noise, generator)
@@ -335,6 +352,7 @@ class Retriever(nn.Module):
         *,
         noise: Tensor | None = None,
         generator: torch.Generator | None = None,
+        encoded_BND: Tensor | None = None,
     ) -> tuple[Kept, Tensor, Tensor]:
         """Chooses frames and encodes them, with gradients where these are enabled.
 
@@ -345,6 +363,7 @@ class Retriever(nn.Module):
             ids: Likewise.
             noise: As of `choose`.
             generator: Likewise.
+            encoded_BND: From `encode_candidates`, if it was called already.
 
         Returns:
             What was kept, its features (B, F, D) and their mask (B, F), 0/1 with the gradient of
@@ -353,7 +372,9 @@ class Retriever(nn.Module):
         valid_BN = checked_candidates(frames_BNCHW, valid_BN, self.config.frames)
         if self.sampler is not None and self.sampler.extractor is None:
             # The policy looks at the backbone's own features: all are there before it chooses.
-            all_BND = self._encode_candidates(frames_BNCHW, valid_BN)
+            all_BND = encoded_BND
+            if all_BND is None:
+                all_BND = self.encode_candidates(frames_BNCHW, valid_BN)
             seen_BND = all_BND
             if self.config.sampler.policy.extractor.freeze:
                 seen_BND = all_BND.detach()
@@ -363,7 +384,10 @@ class Retriever(nn.Module):
             kept = self.choose(
                 frames_BNCHW, valid_BN, times_BN, ids, noise=noise, generator=generator
             )
-            features_BFD, mask_BF = kept_features(frames_BNCHW, kept, self._encode)
+            if encoded_BND is None:
+                features_BFD, mask_BF = kept_features(frames_BNCHW, kept, self._encode)
+            else:
+                features_BFD, mask_BF = kept_features(encoded_BND, kept, lambda features: features)
         # The same number of slots for every batch, whatever its longest video: heads may have a
         # weight for each, and batches are joined.
         missing = max(0, self.config.head_frames - mask_BF.shape[1])
@@ -373,8 +397,8 @@ class Retriever(nn.Module):
     def _encode(self, frames_MCHW: Tensor) -> Tensor:
         return self.backbone.encode_frames(self.pixels(frames_MCHW))
 
-    def _encode_candidates(self, frames_BNCHW: Tensor, valid_BN: Tensor) -> Tensor:
-        """(B, N, D) features of all real candidates, 0 for padding."""
+    def encode_candidates(self, frames_BNCHW: Tensor, valid_BN: Tensor) -> Tensor:
+        """(B, N, D) the backbone's features of all real candidates, 0 for padding."""
         packed_MD = self._encode(frames_BNCHW[valid_BN])
         empty_BND = packed_MD.new_zeros(*valid_BN.shape, packed_MD.shape[1])
         return empty_BND.masked_scatter(valid_BN[..., None], packed_MD)

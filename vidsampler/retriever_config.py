@@ -57,6 +57,11 @@ class SamplerConfig:
                 "frames of a video for all texts",
                 hint=f"take one of: {', '.join(registry.training_free_samplers())}, gate, topk",
             )
+        if registry.entry("samplers", self.name).shipped:
+            raise ConfigError(
+                f"the sampler {self.name} is a retriever's already; it is for select",
+                hint="take topk to train one, and --sampler-from to begin with its weights",
+            )
         if self.name == "keyframe":
             raise ConfigError(
                 "the sampler keyframe chooses among the keyframes of a file, but a retriever sees "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from vidsampler.heads.base import masked_mean
 from vidsampler.samplers.gate import annealed_share
 from vidsampler.samplers.kept import Kept
 from vidsampler.training.losses.retrieval import positives, retrieval_loss
@@ -32,6 +33,8 @@ class TrainingBatch(Protocol):
         keys: The videos' ids.
         videos_B: (B,) a number for each video, the same for the same video.
         wordings_B: (B,) a number for each caption, the same for the same words; or None.
+        whole_BN: (B, N) what each candidate counts in the whole video, which is then found in place
+            of a caption; or None.
     """
 
     @property
@@ -48,6 +51,8 @@ class TrainingBatch(Protocol):
     def videos_B(self) -> Tensor: ...
     @property
     def wordings_B(self) -> Tensor | None: ...
+    @property
+    def whole_BN(self) -> Tensor | None: ...
 
 
 class World(Protocol):
@@ -96,6 +101,9 @@ def batch_losses(
 ) -> Losses:
     """The losses of a batch of pairs: caption i belongs to video i.
 
+    Where there are no captions, what the frames of the whole video show is in their place: kept
+    frames are to find their own video among those of the batch, and the other way round.
+
     Kept frames are encoded with gradient. Where a straight-through gradient needs the features of
     skipped frames, these are encoded without; the gradients are the same.
 
@@ -109,12 +117,15 @@ def batch_losses(
         generator: What it is drawn from; None: torch's own.
 
     Raises:
-        ValueError: The batch has no captions.
+        ValueError: The batch has neither captions nor whole videos.
         UsageError: More frames are to be kept than there are.
     """
-    if batch.tokens_BL is None:
-        raise ValueError("a batch without captions has no loss")
+    if batch.tokens_BL is None and batch.whole_BN is None:
+        raise ValueError("a batch without captions or whole videos has no loss")
     retriever.check_trainable()
+    encoded_BND = None
+    if batch.whole_BN is not None:
+        encoded_BND = retriever.encode_candidates(batch.frames_BNCHW, batch.valid_BN)
     kept, features_BFD, keep_BF = retriever.encode_kept(
         batch.frames_BNCHW,
         batch.valid_BN,
@@ -122,8 +133,13 @@ def batch_losses(
         batch.keys,
         noise=noise,
         generator=generator,
+        encoded_BND=encoded_BND,
     )
-    texts_BD = retriever.backbone.encode_texts(batch.tokens_BL)
+    if encoded_BND is not None and batch.whole_BN is not None:
+        texts_BD = masked_mean(encoded_BND, batch.whole_BN)
+    else:
+        assert batch.tokens_BL is not None
+        texts_BD = retriever.backbone.encode_texts(batch.tokens_BL)
     owners_B, wordings_B = batch.videos_B, batch.wordings_B
     own: slice | None = None
     if world is not None:

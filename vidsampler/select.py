@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidsampler import registry
 from vidsampler.errors import InputError, UsageError
-from vidsampler.query import ImageText, check_questions
+from vidsampler.query import ImageText, check_one_sampler, check_questions
 from vidsampler.selection import KeptFrame as KeptFrame
 from vidsampler.selection import Selection as Selection
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from vidsampler.learned import TrainedSampler
     from vidsampler.samplers.base import FrameSampler
     from vidsampler.samplers.scores import QuerySampler
     from vidsampler.video import DecodedFrame, Video
@@ -33,6 +34,7 @@ def select(
     k: int = 8,
     *,
     sampler: str | None = None,
+    checkpoint: str | Path | None = None,
     candidates: int = 64,
     start: float | None = None,
     end: float | None = None,
@@ -55,6 +57,8 @@ def select(
         k: how many frames to keep; all there are where there are fewer.
         sampler: name of a registered sampler that needs no training; None: ``coverage``, or
             ``mdp3`` where there is a question.
+        checkpoint: a checkpoint or run of ``train`` whose learned sampler chooses, in place of
+            ``sampler``.
         candidates: how many frames, evenly spread, the sampler looks at (at least ``k``).
             ``keyframe`` and ``scene`` bring their own.
         start, end: keep only frames shown from ``start`` up to ``end`` seconds.
@@ -88,12 +92,23 @@ def select(
     check_numbers(k, candidates, start, end, threads, timeout)
     queries = (query,) if isinstance(query, str) else tuple(query)
     check_questions(queries, k, min_gap, backbone, pretrained, precision, model=model is not None)
-    sampler = sampler or registry.default_sampler(question=bool(queries))
-    registry.check_training_free(sampler, question=bool(queries))
-    chooser: Any = registry.load("samplers", sampler)
+    check_one_sampler(
+        sampler, None if checkpoint is None else str(checkpoint), question=bool(queries)
+    )
+    chooser: Any = None
+    if checkpoint is None:
+        sampler = sampler or registry.default_sampler(question=bool(queries))
+        registry.check_ready(sampler, question=bool(queries))
+    if sampler is None or registry.entry("samplers", sampler).shipped:
+        from vidsampler.learned import trained_sampler
+
+        chooser = trained_sampler(checkpoint)
+    else:
+        chooser = registry.load("samplers", sampler)
     if queries and model is None:
         assert backbone is not None
         model = ImageText(backbone, pretrained, precision)
+    from vidsampler.samplers.base import FrameSampler as Free
     from vidsampler.video.reader import IndexChangedError
 
     reading = {"threads": threads, "timeout": timeout, "salvage": salvage}
@@ -102,7 +117,9 @@ def select(
         try:
             if model is not None and queries:
                 return job.by_questions(chooser, queries, model, min_gap, cache)
-            return job.by_looks(chooser, seed)
+            if isinstance(chooser, Free):
+                return job.by_looks(chooser, seed)
+            return job.by_training(chooser)
         except IndexChangedError:
             if not trust_index:
                 raise
@@ -149,6 +166,29 @@ class _Job:
             ]
             seconds = {"decode": decoding, "sample": time.perf_counter() - clock - decoding}
             return self._selection(source, chooser.name, kept, frames, seconds)
+
+    def by_training(self, chooser: TrainedSampler) -> Selection:
+        """Chooses by what a policy network makes of the pictures."""
+        import numpy as np
+
+        from vidsampler.video import Video
+
+        clock = time.perf_counter()
+        with Video(self.video, **self.reading) as source:
+            numbers = candidate_numbers(source, chooser, self.k, self.candidates, *self.window)
+            decoded = source.frames(numbers, chooser.size)
+            self._need(decoded)
+            frames = _frames(source, np.array([frame.number for frame in decoded], np.int64))
+            decoding = time.perf_counter() - clock
+            choice = chooser.choose(_same_shape([frame.rgb for frame in decoded]), self.k)
+            assert choice.scores is not None
+            kept = [
+                replace(frames[i], score=float(score))
+                for i, score in zip(choice.indices.tolist(), choice.scores, strict=True)
+            ]
+            seconds = {"decode": decoding, "sample": time.perf_counter() - clock - decoding}
+            found = self._selection(source, chooser.name, kept, frames, seconds)
+            return replace(found, gmacs=round(chooser.gmacs(len(frames)), 4))
 
     def by_questions(
         self,
@@ -267,7 +307,7 @@ def check_numbers(
 
 def candidate_numbers(
     source: Video,
-    sampler: FrameSampler | QuerySampler,
+    sampler: FrameSampler | QuerySampler | TrainedSampler,
     k: int,
     candidates: int,
     start: float | None,

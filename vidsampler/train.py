@@ -6,20 +6,22 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidsampler import plainyaml
 from vidsampler.errors import ConfigError, UsageError, VidsamplerError
+from vidsampler.folder_shards import LeftOut, folder_shards, left_out
 from vidsampler.training.run_folder import CONFIG, CURVES, LAST, replaced
 from vidsampler.training.settings import TrainConfig
 
 if TYPE_CHECKING:
     from vidsampler.backbones.tokens import Tokens
     from vidsampler.retriever import Retriever
-    from vidsampler.training.loader import Loader
+    from vidsampler.training.loader import Loader, LoaderConfig
     from vidsampler.training.loop import Training, Watch
+    from vidsampler.training.montage_loader import MontageLoader
     from vidsampler.training.validation import Measured
     from vidsampler.training.world import World
 
@@ -38,6 +40,7 @@ class Trained:
         best: When the best weights were found, and what was measured then.
         test: On the test split of `shapes`, with the best weights.
         interrupted: The user ended it; `--resume auto` goes on.
+        left_out: Videos of `folder` that could not be used.
     """
 
     folder: Path
@@ -47,6 +50,7 @@ class Trained:
     best: dict[str, Any] | None
     test: dict[str, Any] | None = None
     interrupted: bool = False
+    left_out: tuple[LeftOut, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
@@ -58,6 +62,7 @@ class Trained:
             "best": self.best,
             "test": self.test,
             "interrupted": self.interrupted,
+            "left_out": [{"video": each.video, "message": each.message} for each in self.left_out],
         }
 
 
@@ -151,13 +156,20 @@ def train(
     plan = plan_run(config, None if output is None else Path(output), resume=resume)
     with _apart_ranks(), open_world(config.run.device) as world:
         loaded = _load(plan, world, progress)
+        left = tuple(left_out(loaded.shards)) if config.dataset.videos is not None else ()
         with Stop(asked_to_stop, patient=world.size > 1) as stop:
             training = _training(plan, loaded, world, stop, watch)
             whole = training.run()
         if not whole:
             seconds = time.perf_counter() - clock
             return Trained(
-                plan.folder, training.done, training.steps, seconds, training.best, interrupted=True
+                plan.folder,
+                training.done,
+                training.steps,
+                seconds,
+                training.best,
+                interrupted=True,
+                left_out=left,
             )
         if world.leads:
             from vidsampler.training.curves import draw_curves
@@ -171,6 +183,7 @@ def train(
             time.perf_counter() - clock,
             training.best,
             test,
+            left_out=left,
         )
 
 
@@ -213,7 +226,8 @@ def _load(plan: Plan, world: World, progress: Progress | None) -> _Loaded:
 
     config = plan.config
     # Before a backbone is fetched.
-    check_shards(config.dataset.name, config.dataset.shards, config.splits)
+    data = config.dataset
+    check_shards(data.name, data.shards, config.splits, data.videos)
     if world.leads:
         # Of a run that was killed over its first checkpoint, too, which is none to go on with.
         restore(plan.folder)
@@ -226,15 +240,25 @@ def _load(plan: Plan, world: World, progress: Progress | None) -> _Loaded:
         if config.sampler_from is not None:
             _take_sampler(retriever, config.sampler_from)
     retriever.check_trainable()
-    size = frame_size(retriever)
-    shards = dataset_shards(
-        config.dataset.name,
-        config.dataset.shards,
-        render=config.dataset.render,
-        frames=config.frames,
-        size=size,
-        progress=progress,
-    )
+    size = retriever.frame_size
+    if data.videos is not None:
+        shards = folder_shards(
+            data.videos,
+            size=size,
+            val=data.val,
+            seed=config.seed,
+            groups=data.groups,
+            progress=progress,
+        )
+    else:
+        shards = dataset_shards(
+            data.name,
+            data.shards,
+            render=data.render,
+            frames=config.frames,
+            size=size,
+            progress=progress,
+        )
     if world.leads:
         with writing(plan.folder):
             plan.folder.mkdir(parents=True, exist_ok=True)
@@ -251,22 +275,23 @@ def _training(
     from vidsampler.training.loop import Training
 
     config = plan.config
-    loader = Loader(
-        split_folder(loaded.shards, "train"),
-        LoaderConfig(
-            frames=config.frames,
-            size=loaded.size,
-            captions=config.training.captions,
-            augment=config.training.augment,
-            batch_size=config.training.batch_size,
-            seed=config.seed,
-            workers=config.run.workers,
-            pin_memory=world.device.type == "cuda",
-        ),
-        tokenizer(loaded.retriever),
-        rank=world.rank,
-        ranks=world.size,
+    settings = LoaderConfig(
+        frames=config.frames,
+        size=loaded.size,
+        captions=config.training.captions,
+        augment=config.training.augment,
+        batch_size=config.training.batch_size,
+        seed=config.seed,
+        workers=config.run.workers,
+        pin_memory=world.device.type == "cuda",
     )
+    folder = split_folder(loaded.shards, "train")
+    ranks = {"rank": world.rank, "ranks": world.size}
+    loader: Loader
+    if config.dataset.name == "folder":
+        loader = montage_loader(folder, settings, config, config.dataset.montage.train, **ranks)
+    else:
+        loader = Loader(folder, settings, tokenizer(loaded.retriever), **ranks)
     validation = None
     if config.run.evals_per_epoch:
         validation = evaluation_loader(
@@ -286,34 +311,33 @@ def evaluation_loader(folder: Path, retriever: Retriever, config: TrainConfig) -
     from vidsampler.training.loader import Loader, LoaderConfig
 
     device = retriever.backbone.logit_scale.device
-    loader = Loader(
-        folder,
-        LoaderConfig(
-            frames=config.frames,
-            size=frame_size(retriever),
-            captions="none",
-            batch_size=min(videos_at_once(device), config.training.batch_size),
-            shuffle=False,
-            drop_last=False,
-            workers=config.run.workers,
-            pin_memory=device.type == "cuda",
-        ),
+    settings = LoaderConfig(
+        frames=config.frames,
+        size=retriever.frame_size,
+        captions="none",
+        batch_size=min(videos_at_once(device), config.training.batch_size),
+        shuffle=False,
+        drop_last=False,
+        seed=config.seed,
+        workers=config.run.workers,
+        pin_memory=device.type == "cuda",
     )
+    if config.dataset.name == "folder":
+        return montage_loader(folder, settings, config, config.dataset.montage.val)
+    loader = Loader(folder, settings)
     loader.split.need_captions()
     return loader
 
 
-def frame_size(retriever: Retriever) -> int:
-    """Pixels of the square frames that a retriever is given: what its hungriest part wants."""
-    from vidsampler.samplers.policy_config import EXTRACTORS
+def montage_loader(
+    folder: Path, settings: LoaderConfig, config: TrainConfig, count: int, **ranks: int
+) -> MontageLoader:
+    """So many montages an epoch of the videos of a split."""
+    from vidsampler.training.montage_loader import MontageLoader
 
-    size = retriever.pixels.size
-    if retriever.sampler is None or retriever.sampler.extractor is None:
-        return size
-    extractor = retriever.config.sampler.policy.extractor
-    if EXTRACTORS[extractor.name].architecture is None and extractor.name != "small":
-        return size
-    return max(size, extractor.input_size)
+    # The frames are as they are stored, and there are no captions.
+    plain = replace(settings, captions="none", augment="none")
+    return MontageLoader(folder, plain, config.dataset.montage, count, **ranks)
 
 
 def tokenizer(retriever: Retriever) -> Callable[[list[str]], Any]:
@@ -396,7 +420,14 @@ def informative_share(found: Measured, truth: dict[str, Any]) -> dict[str, float
     }
 
 
-_FREE = ("run.device", "run.workers", "run.checkpoint_every", "run.log_every", "dataset.shards")
+_FREE = (
+    "run.device",
+    "run.workers",
+    "run.checkpoint_every",
+    "run.log_every",
+    "dataset.shards",
+    "dataset.videos",
+)
 """What may be another when a run goes on; the loader checks that the shards hold the same."""
 
 

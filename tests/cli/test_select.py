@@ -102,6 +102,7 @@ def test_every_flag_arrives(run: Select, calls: list[dict[str, Any]]) -> None:
             "video": "clip.mp4",
             "k": 3,
             "sampler": "random",
+            "checkpoint": None,
             "candidates": 32,
             "start": 10.0,
             "end": 20.5,

@@ -55,3 +55,5 @@ class OwnBackbone(NamedTuple):
 
 TINY = OwnBackbone("backbones/tiny.json", "none")
 SHAPES = OwnBackbone("backbones/shapes.json", "none")
+GRID = OwnBackbone("backbones/grid.json", "none")
+SMALL = OwnBackbone("backbones/small.json", "none")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from vidsampler.backbones.config import BackboneConfig
+from vidsampler.backbones.frames_only import is_frames_only
 from vidsampler.backbones.sources import find_model, find_weights
 from vidsampler.backbones.tokens import Tokenizer, Tokens, make_tokenizer
 from vidsampler.backbones.weights import build_model, load_weights
@@ -35,6 +36,7 @@ FREEZE_GROUPS: tuple[str, ...] = tuple(_GROUPS)
 """What can be frozen by name; `embeddings` are class and position embeddings of both towers."""
 
 MOST_LOGIT_SCALE = math.log(100)
+_PIXEL_FACTS = ("mean", "std", "interpolation", "resize_mode")
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Backbone(nn.Module):
         width: D, the joint width.
         pixel_input: what `encode_frames` wants.
         context: the length of a text's token ids.
+        has_texts: there is a text tower.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Backbone(nn.Module):
                 f"not {config.words}"
             )
         self._text_config = model_config["text_cfg"]
+        self.has_texts = not is_frames_only(model_config)
         # Convolutions are faster with colours last, 1.6 times on a CPU; a single one that cuts a
         # picture into patches gains nothing.
         towers = cast(nn.Module, clip.visual).modules()
@@ -135,11 +139,13 @@ class Backbone(nn.Module):
 
         Raises:
             ValueError: They have another length.
+            UsageError: There is no text tower.
         """
         if tokens_TL.ndim != 2 or tokens_TL.shape[1] != self.context:
             raise ValueError(f"tokens must be (T, {self.context}), got {tuple(tokens_TL.shape)}")
         if not len(tokens_TL):
             return torch.zeros((0, self.width), device=tokens_TL.device)
+        self._need_texts()
         with self._autocast(tokens_TL):
             features: Tensor = cast(Any, self.clip).encode_text(tokens_TL, normalize=False)
         return features.float()
@@ -168,6 +174,7 @@ class Backbone(nn.Module):
     @cached_property
     def tokenizer(self) -> Tokenizer:
         """Captions to token ids."""
+        self._need_texts()
         # Not before it is asked for: some lie on a hub, and counting needs none.
         return make_tokenizer(self.config.name, self._text_config, self.context)
 
@@ -185,6 +192,13 @@ class Backbone(nn.Module):
             UsageError: words is out of range.
         """
         return self.tokenizer(captions, self.config.words if words is None else words)
+
+    def _need_texts(self) -> None:
+        if not self.has_texts:
+            raise UsageError(
+                f"the backbone {self.config.name} sees frames and reads no captions",
+                hint="train it with --dataset folder --videos DIR, or take another --backbone",
+            )
 
     # ---------------------------------------------------------------- parameters
 
@@ -263,16 +277,19 @@ def load_backbone(config: BackboneConfig) -> Backbone:
 
 
 def _pixel_input(clip: nn.Module, facts: dict[str, Any]) -> PixelInput:
-    from open_clip.transform import PreprocessCfg
-
-    default = PreprocessCfg()
     size = cast(Any, clip.visual).image_size
     height, width = size if isinstance(size, (tuple, list)) else (size, size)
+    known = {name: facts[name] for name in _PIXEL_FACTS if facts.get(name)}
+    if len(known) < len(_PIXEL_FACTS):
+        from open_clip.transform import PreprocessCfg
+
+        default = PreprocessCfg()
+        known = {name: getattr(default, name) for name in _PIXEL_FACTS} | known
     return PixelInput(
         height=int(height),
         width=int(width),
-        mean=tuple(facts.get("mean") or default.mean),
-        std=tuple(facts.get("std") or default.std),
-        interpolation=facts.get("interpolation") or default.interpolation,
-        resize=facts.get("resize_mode") or default.resize_mode,
+        mean=tuple(known["mean"]),
+        std=tuple(known["std"]),
+        interpolation=known["interpolation"],
+        resize=known["resize_mode"],
     )

@@ -69,8 +69,6 @@ def find_model(name: str) -> ModelSource:
         ConfigError: A config cannot be read.
         VidsamplerError: A hub cannot be reached.
     """
-    import open_clip
-
     if name in registry.names("backbones"):
         own = registry.load("backbones", name)
         model, preprocess = _read_config(configs_dir() / own.file)
@@ -79,6 +77,8 @@ def find_model(name: str) -> ModelSource:
         hub = name.removeprefix(HUB_PREFIX)
         model, preprocess = _read_config(_hub_file(hub, (_HUB_CONFIG,)))
         return ModelSource(name, model, preprocess, hub, hub=hub)
+    import open_clip
+
     path = Path(name)
     known = open_clip.list_models()
     if name not in known and (path.exists() or path.suffix == ".json"):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vidsampler.backbones.frames_only import FramesOnly, is_frames_only
 from vidsampler.backbones.sources import refuse_activation
 from vidsampler.errors import ConfigError, UsageError, VidsamplerError
 from vidsampler.hub import from_hub_or_folder
@@ -36,6 +37,10 @@ def build_model(name: str, config: dict[str, Any], seed: int) -> nn.Module:
         ConfigError: The config does not fit open_clip.
         VidsamplerError: Its text model cannot be fetched, or needs a package that is missing.
     """
+    if is_frames_only(config):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return FramesOnly(name, config)
     import open_clip
     from open_clip.coca_model import CoCa
 

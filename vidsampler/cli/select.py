@@ -57,6 +57,12 @@ def command(
             help="Who chooses [default: coverage]; see: vidsampler list samplers.",
         ),
     ] = None,
+    checkpoint: Annotated[
+        Value,
+        typer.Option(
+            "--checkpoint", metavar="RUN", help="The sampler that this run of train has learned."
+        ),
+    ] = None,
     candidates: Annotated[
         Value,
         typer.Option(
@@ -187,6 +193,7 @@ def command(
     layers += [
         flag_layer("--top-k", "k", top_k),
         flag_layer("--sampler", "sampler", sampler),
+        flag_layer("--checkpoint", "checkpoint", checkpoint),
         flag_layer("--candidates", "candidates", candidates),
         flag_layer("--from", "start", start),
         flag_layer("--to", "end", end),
@@ -203,7 +210,7 @@ def command(
     ]
     resolved = resolve(SelectConfig, layers)
     if resolved.sampler is not None:
-        registry.check_training_free(resolved.sampler, question=bool(resolved.query))
+        registry.check_ready(resolved.sampler, question=bool(resolved.query))
     items = collect(videos)
     # By the words, not by what they hold: a folder gives the same shape of output with one video
     # in it as with ten.

@@ -12,7 +12,7 @@ import typer
 
 from vidsampler import plainyaml
 from vidsampler.cli import recipes
-from vidsampler.cli.extract import INTERRUPTED, Bar
+from vidsampler.cli.extract import INTERRUPTED, SOME_FAILED, Bar
 from vidsampler.cli.options import Debug, Json, Value, output_of
 from vidsampler.cli.output import Output, Progress, as_error
 from vidsampler.config import Layer, file_layer, flag_layer, set_layer
@@ -28,6 +28,7 @@ EXAMPLE = (
     "\b\nExamples:\n"
     "  vidsampler train --dataset shapes --method adaclip --top-k 4\n"
     "  vidsampler train --dataset msrvtt --method mmsampler --shards msrvtt/\n"
+    "  vidsampler train --dataset folder --videos DIR --method default\n"
     "  vidsampler train --run adaclip/msrvtt --shards msrvtt/ --nproc 4\n"
     "  vidsampler train --run 'mmsampler/*' --shards shards/ --dry-run"
 )
@@ -53,6 +54,10 @@ def command(
     shards: Annotated[
         Value,
         typer.Option("--shards", metavar="DIR", help="What shard made; shapes needs none."),
+    ] = None,
+    videos: Annotated[
+        Value,
+        typer.Option("--videos", metavar="DIR", help="Videos without captions: --dataset folder."),
     ] = None,
     top_k: Annotated[
         Value, typer.Option("-k", "--top-k", metavar="K", help="Frames to keep.")
@@ -172,6 +177,7 @@ def command(
     layers += [set_layer(assignment) for assignment in settings or ()]
     layers += [
         flag_layer("--shards", "shards", shards, "dataset"),
+        flag_layer("--videos", "videos", videos, "dataset"),
         flag_layer("--top-k", "k", top_k, "sampler"),
         flag_layer("--keep-target", "keep_target", keep_target, "sampler"),
         flag_layer("--frames", "frames", frames),
@@ -202,7 +208,8 @@ def command(
     if dry_run:
         _print_plan(out, plan)
         return
-    check_shards(resolved.dataset.name, resolved.dataset.shards, resolved.splits)
+    data = resolved.dataset
+    check_shards(data.name, data.shards, resolved.splits, data.videos)
     if nproc > 1 and not under_torchrun():
         code = launch(sys.argv[1:], nproc)
         if code:
@@ -264,6 +271,8 @@ def _train(out: Output, plan: Plan, *, resume: bool) -> None:
         _print(out, done)
     if done.interrupted:
         raise typer.Exit(INTERRUPTED)
+    if done.left_out:
+        raise typer.Exit(SOME_FAILED)
 
 
 class _Steps:
@@ -330,6 +339,8 @@ def _print(out: Output, done: Trained) -> None:
                 f"{test['showing_a_fact']:.3f} show a fact; "
                 f"{test['facts_shown']:.3f} of all facts are shown"
             )
+    for left in done.left_out:
+        out.note(f"left out: {left.message}")
     if done.interrupted:
         out.note("interrupted: run the same command with --resume auto to go on")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from vidsampler.datasets.base import (
     Record,
     at_least,
 )
-from vidsampler.datasets.reading import find
+from vidsampler.datasets.reading import damaged, find, read_table
 from vidsampler.datasets.splits import by_fraction, into_splits
 from vidsampler.errors import InputError
 from vidsampler.files import VIDEO_SUFFIXES, walk_videos
@@ -43,9 +44,15 @@ class FractionSettings(DatasetSettings):
 
 @dataclass(frozen=True)
 class FolderSettings(FractionSettings):
-    """Settings of `folder`: no test split unless asked for, as there is nothing to retrieve by."""
+    """Settings of `folder`: no test split unless asked for, as there is nothing to retrieve by.
+
+    Attributes:
+        groups: A table with the columns video and group; the videos of a group, such as parts of
+            one recording, come into one split. Others are groups of their own. null: all are.
+    """
 
     test: float = 0.0
+    groups: Path | None = None
 
 
 def read(folder: Path, settings: FolderSettings) -> Annotations:
@@ -55,10 +62,27 @@ def read(folder: Path, settings: FolderSettings) -> Annotations:
         InputError: There is none, or a folder cannot be read.
     """
     videos = list_videos(folder)
-    dealt = by_fraction({each: each for each in videos}, shares(settings), settings.seed)
+    dealt = split_videos(videos, settings)
     splits = into_splits([Record(each) for each in videos], dealt)
     absent = empty_shares(splits, settings, len(videos))
     return Annotations("folder", PROTOCOL, splits, absent=absent)
+
+
+def split_videos(videos: Sequence[str], settings: FolderSettings) -> dict[str, str]:
+    """Video -> its split.
+
+    Raises:
+        InputError: The table of groups cannot be read, or names a video that is not there.
+    """
+    groups = {each: each for each in videos}
+    if settings.groups is not None:
+        for row in read_table(settings.groups, ("video", "group")):
+            video = row.values["video"]
+            if video not in groups:
+                raise damaged(settings.groups, f"line {row.line}", f"there is no video {video!r}")
+            # Not to be mistaken for a video of that name.
+            groups[video] = f"group {row.values['group']}"
+    return by_fraction(groups, shares(settings), settings.seed)
 
 
 def list_videos(folder: Path) -> list[str]:

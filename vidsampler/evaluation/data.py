@@ -26,7 +26,6 @@ from vidsampler.extract import find_videos
 from vidsampler.files import to_json_bytes
 from vidsampler.joined import DATASET
 from vidsampler.retriever import Retriever
-from vidsampler.train import frame_size
 from vidsampler.training.loader import Loader, LoaderConfig
 from vidsampler.training.split import Split
 
@@ -95,7 +94,7 @@ def _shards(
     workers: int | None,
     progress: Progress | None,
 ) -> EvalSplit:
-    size = frame_size(retriever)
+    size = retriever.frame_size
     shards = _shards_folder(plan, size, progress)
     account = _account(shards, plan.data)
     folder = split_folder(shards, plan.data.split)
@@ -210,7 +209,7 @@ def _videos(
     known: dict[str, int] = {}
     wordings = [known.setdefault(caption, len(known)) for _, caption in captions]
     folder = VideoFolder(
-        files, retriever, frame_size(retriever), batch_size=batch_size, workers=workers
+        files, retriever, retriever.frame_size, batch_size=batch_size, workers=workers
     )
     return EvalSplit(
         source=folder,

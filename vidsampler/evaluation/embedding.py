@@ -134,6 +134,27 @@ def embed_videos(
 
 
 @torch.no_grad()
+def embed_wholes(retriever: Retriever, source: Source, world: World | None = None) -> Tensor:
+    """(V, D) what each whole video of a source shows; every process gets them all.
+
+    Args:
+        retriever: In eval mode.
+        source: Of batches with `whole_BN`.
+        world: The processes.
+    """
+    rank, ranks = (0, 1) if world is None else (world.rank, world.size)
+    device = retriever.backbone.logit_scale.device
+    parts, numbers = [], []
+    for batch in source.pick(range(rank, len(source), ranks)):
+        batch = batch.to(device)
+        assert batch.whole_BN is not None
+        parts.append(retriever.embed_wholes(batch.frames_BNCHW, batch.valid_BN, batch.whole_BN))
+        numbers.append(batch.videos_B)
+        del batch
+    return _together(parts, world)[_together(numbers, world).argsort()]
+
+
+@torch.no_grad()
 def embed_texts(retriever: Retriever, texts: Sequence[str], world: World | None = None) -> Captions:
     """Embeds captions; every process gets them all.
 

@@ -30,6 +30,8 @@ class Batch:
         captions_B: (B,) int64, the numbers of the captions in the split, or None.
         wordings_B: (B,) int64, the same for captions of the same words, or None.
         epoch, step: Which step this is.
+        whole_BN: (B, N) float32 or None: what each candidate counts in the whole video, the target
+            where there are no captions; 0 for what is no part of it, 1 in all.
     """
 
     frames_BNCHW: Tensor
@@ -42,6 +44,7 @@ class Batch:
     wordings_B: Tensor | None
     epoch: int
     step: int
+    whole_BN: Tensor | None = None
 
     def __len__(self) -> int:
         """B."""

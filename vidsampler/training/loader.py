@@ -129,7 +129,7 @@ class Loader:
                 raise ValueError("captions need a tokenizer; without one, set captions to none")
             self.split.need_captions()
         self._order = Order(
-            len(self.split.captions if self.config.captions == "all" else self.split.keys),
+            self._items(),
             self.config.batch_size,
             self.config.seed,
             self.config.shuffle,
@@ -244,6 +244,10 @@ class Loader:
 
     # ---------------------------------------------------------------- one batch
 
+    def _items(self) -> int:
+        """Items of an epoch."""
+        return len(self.split.captions if self.config.captions == "all" else self.split.keys)
+
     def _identity(self) -> dict[str, Any]:
         """All that the order of items depends on."""
         config = self.config
@@ -264,7 +268,7 @@ class Loader:
         draw = uniforms(self.config.seed, epoch, item, Purpose.CAPTION, 1)[0]
         return item, first + int(draw * (end - first))
 
-    def _begin(self, pool: ThreadPoolExecutor | None, epoch: int, step: int) -> _Waiting:
+    def _begin(self, pool: ThreadPoolExecutor | None, epoch: int, step: int) -> Waiting:
         items = self._order.batch(epoch, step).tolist()
         pairs = [self._pair(epoch, item) for item in items]
         videos = np.array([video for video, _ in pairs], np.int64)
@@ -304,7 +308,7 @@ class Loader:
             epoch=epoch,
             step=step,
         )
-        return _Waiting(batch, rows, tokens_BL)
+        return Waiting(batch, rows, tokens_BL)
 
     def _load(
         self,
@@ -361,7 +365,7 @@ class Loader:
 
 
 @dataclass(frozen=True, eq=False)
-class _Waiting:
+class Waiting:
     """A batch that is being decoded."""
 
     batch: Batch

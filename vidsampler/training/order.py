@@ -25,6 +25,9 @@ class Purpose(IntEnum):
     ORDER = 0
     CAPTION = 1
     AUGMENTATION = 2
+    MONTAGE = 3
+    MONTAGE_PAIR = 4
+    NOISE = 5
 
 
 def random_bits(seed: int, epoch: int, item: int, purpose: Purpose, count: int) -> IntArray:

@@ -13,6 +13,7 @@ from vidsampler.errors import ConfigError, UsageError
 from vidsampler.methods import MethodConfig, method_layer
 from vidsampler.retriever_config import resolve_tree
 from vidsampler.runs import PublishedRun, published_run
+from vidsampler.training.montage import MontageSettings
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,31 @@ class DatasetChoice:
         shards: The folder that `vidsampler shard` made, with a folder for each split; null: the
             cache's, which only `shapes` has (`--shards`).
         render: What the videos of `shapes` are like.
+        videos: Of `folder`: the videos, which are decoded once, into the cache (`--videos`).
+        val: Of `folder`: the share of the videos that checkpoints are chosen by.
+        groups: Of `folder`: a table with the columns video and group; what is of one group, such
+            as parts of one recording, stays on one side.
+        montage: Of `folder`: what its videos are cut to.
     """
 
     name: str = "shapes"
     shards: Path | None = None
     render: ShapesSettings = field(default_factory=ShapesSettings)
+    videos: Path | None = None
+    val: float = 0.2
+    groups: Path | None = None
+    montage: MontageSettings = field(default_factory=MontageSettings)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.val < 1:
+            raise ConfigError(f"dataset.val must be between 0 and 1, not {self.val:g}")
+        if self.videos is not None and self.name != "folder":
+            raise ConfigError(
+                f"--videos is for --dataset folder, not for {self.name}",
+                hint="make shards of videos with captions: vidsampler shard",
+            )
+        if self.videos is not None and self.shards is not None:
+            raise ConfigError("give either --videos or --shards")
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vidsampler.evaluation.embedding import embed_texts, embed_videos
+from vidsampler.evaluation.embedding import embed_texts, embed_videos, embed_wholes
 from vidsampler.evaluation.ranks import metrics
 from vidsampler.evaluation.similarity import Texts, rank_texts_and_videos
 from vidsampler.retriever import Retriever
 from vidsampler.training.batch import Batch
 from vidsampler.training.loader import Loader
+from vidsampler.training.montage_loader import MontageLoader
 from vidsampler.training.world import World
 
 
@@ -60,6 +61,8 @@ def measure(
 ) -> Measured:
     """Ranks the videos of a split for each of its captions, as `eval` does; every rank gets it.
 
+    Of montages, what the whole shows is in the place of the caption.
+
     Args:
         retriever: Left in eval mode.
         loader: Of the whole split, without captions and in its order.
@@ -68,13 +71,19 @@ def measure(
     """
     retriever.eval()
     split = loader.split
-    videos = embed_videos(retriever, loader, split.keys, world, change=change)
-    texts_UD = embed_texts(retriever, split.texts, world).features_UD
+    if isinstance(loader, MontageLoader):
+        videos = embed_videos(retriever, loader, loader.keys, world, change=change)
+        wholes_VD = embed_wholes(retriever, loader, world)
+        texts, owners = Texts.of(wholes_VD, loader.keys), None
+    else:
+        videos = embed_videos(retriever, loader, split.keys, world, change=change)
+        texts_UD = embed_texts(retriever, split.texts, world).features_UD
+        texts, owners = Texts.of(texts_UD, split.texts, split.wordings), split.owners
     ranks, _ = rank_texts_and_videos(
         retriever.head,
-        Texts.of(texts_UD, split.texts, split.wordings),
+        texts,
         videos.features,
-        split.owners,
+        owners,
         world=world,
         name="the scores of the validation",
     )

@@ -1,0 +1,123 @@
+"""Shards of a folder of videos without captions, made in the cache on first use."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vidsampler.config import Layer, cache_dir
+from vidsampler.errors import InputError
+from vidsampler.files import to_json_bytes
+
+STORED = 128
+"""Frames of a video that are stored, evenly spread: at most so many, whatever its length."""
+
+_QUALITY = 92
+_LEAST = 4
+"""Videos of a split."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A video that cannot be used.
+
+    Attributes:
+        video: Its path below the folder.
+        message: Why.
+    """
+
+    video: str
+    message: str
+
+
+def folder_shards(
+    videos: Path,
+    *,
+    size: int,
+    val: float,
+    seed: int,
+    groups: Path | None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """The folder of the shards of all videos below a folder, with ``train`` and ``val``.
+
+    Each video is decoded once, `STORED` frames of it; the same files by name, size and time of
+    change, and the same settings, are not looked at again.
+
+    Args:
+        videos: The folder.
+        size: Pixels of the shorter side.
+        val: The share that is not trained on.
+        seed: Of that share.
+        groups: A table with the columns video and group; videos of a group stay on one side.
+        progress: Called with videos that are done, and all.
+
+    Raises:
+        InputError: There are no videos, or too few, or none of a split can be used.
+        VidsamplerError: The cache cannot be written.
+        KeyboardInterrupt: The user ended it.
+    """
+    from vidsampler.cached_shards import alone
+    from vidsampler.datasets.folder import FolderSettings, list_videos, split_videos
+    from vidsampler.join import join, join_config
+    from vidsampler.joined import DATASET
+
+    names = list_videos(videos)
+    split_of = split_videos(names, FolderSettings(val=val, seed=seed, groups=groups))
+    for split in ("train", "val"):
+        found = sum(each == split for each in split_of.values())
+        if found < _LEAST:
+            raise InputError(
+                f"{videos}: {len(names)} videos leave {found} for the split {split}, which needs "
+                f"{_LEAST} to make montages of",
+                code="too-few",
+                hint=f"there must be {2 * _LEAST} at least; --set dataset.val=0.5 divides them "
+                "evenly",
+            )
+    stats = [os.stat(videos / name) for name in names]
+    files = [
+        [name, each.st_size, each.st_mtime_ns] for name, each in zip(names, stats, strict=True)
+    ]
+    recipe = {"frames": STORED, "size": size, "quality": _QUALITY}
+    content = to_json_bytes([str(videos.resolve()), files, sorted(split_of.items()), recipe])
+    shards = cache_dir() / "folder" / hashlib.sha256(content).hexdigest()[:16]
+    if not (shards / DATASET).is_file():
+        with alone(shards):
+            # Another process may have made them meanwhile; then nothing is left to do.
+            settings = {"val": val, "seed": seed, "groups": None if groups is None else str(groups)}
+            layer = Layer("{key}", {"dataset": settings, "recipe": recipe})
+            joined = join(videos, shards, None, join_config("folder", [layer]), progress=progress)
+            if joined.interrupted:
+                raise KeyboardInterrupt
+    _check_usable(videos, shards, len(names))
+    return shards
+
+
+def _check_usable(videos: Path, shards: Path, count: int) -> None:
+    from vidsampler.shards import Reader
+
+    failed = left_out(shards)
+    for split in ("train", "val"):
+        with Reader(shards / split) as reader:
+            usable = len(reader)
+        if usable < _LEAST:
+            raise InputError(
+                f"{videos}: {len(failed)} of {count} videos cannot be used, such as "
+                f"{failed[0].message}; that leaves {usable} for the split {split}, which needs "
+                f"{_LEAST} to make montages of",
+                code="too-few",
+            )
+
+
+def left_out(shards: Path) -> list[LeftOut]:
+    """The videos that could not be used when these shards were made."""
+    from vidsampler.shards.errors import read_errors
+
+    return [
+        LeftOut(failure.source, failure.message)
+        for split in ("train", "val")
+        for failure in read_errors(shards / split)
+    ]
