@@ -43,7 +43,8 @@ FloatArray = npt.NDArray[np.floating]
 
 
 def luma(picture: RGB) -> FloatArray:
-    return picture @ np.array([0.299, 0.587, 0.114])
+    shades: FloatArray = picture @ np.array([0.299, 0.587, 0.114])
+    return shades
 
 
 def saturation(picture: RGB) -> float:
@@ -94,7 +95,9 @@ def slot_frames(folder: Path, split: str, video: ShapesVideo) -> list[RGB]:
 
 def measure(folder: Path, split: str, most: int) -> tuple[FloatArray, list[str], list[int]]:
     """(slots, statistics), and of each row the kind and the number of its video."""
-    rows, kinds, owners = [], [], []
+    rows: list[list[float]] = []
+    kinds: list[str] = []
+    owners: list[int] = []
     for number, video in enumerate(read(folder, split)[:most]):
         for slot, picture in zip(video.slots, slot_frames(folder, split, video), strict=True):
             rows.append([statistic(picture) for statistic in STATISTICS.values()])
