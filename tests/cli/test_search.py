@@ -81,8 +81,8 @@ def test_killed_at_any_moment(made: Path, tmp_path: Path) -> None:
         wait_for_news(run, index, segments)
         time.sleep(moments.uniform(0, 0.02))
         run.kill()
-        run.communicate()
-        assert run.returncode == -signal.SIGKILL
+        _, errors = run.communicate()
+        assert run.returncode == -signal.SIGKILL, errors
         assert not (index / "errors.jsonl").exists()  # the last that is written
     assert embed(made, index).failed == 0
     assert contents(index) == contents(made / "index")
