@@ -6,7 +6,6 @@ from pathlib import Path
 
 from benchmarks.default_data import link, sides
 from benchmarks.default_sampler import (
-    KEPT,
     LEARNED,
     OTHERS,
     Results,
@@ -52,12 +51,10 @@ def test_the_tables(tmp_path: Path) -> None:
     for number in range(4):
         own = [1.0 if i == number else 0.0 for i in range(4)]
         other = [1.0 if i == (number + 1) % 4 else 0.0 for i in range(4)]
-        clip = {
-            f"{name} {k}": own if name != LEARNED or k == 8 else other
-            for name in (LEARNED, *OTHERS)
-            for k in KEPT
-        }
-        results.put(f"clip {number}", {"text": own, **clip})
+        results.put(f"text {number}", own)
+        for name in (LEARNED, *OTHERS):
+            miss = other if name == LEARNED else own
+            results.put(f"clip {number} {name}", [miss, miss, own])
     text = retrieval_table(results, [str(i) for i in range(4)])
     assert f"{'learned':10}{0:>8.1f}{0:>8.1f}{100:>8.1f}{100 / 3:>8.1f}" in text
     assert "over uniform   -66.7  [-66.7, -66.7]" in text
