@@ -128,7 +128,9 @@ def montage_table(results: Results, seeds: Sequence[int]) -> str:
     return "\n".join(lines)
 
 
-def retrieval(data: Path, results: Results, checkpoint: Path | None) -> list[str]:
+def retrieval(
+    data: Path, count: int | None, results: Results, checkpoint: Path | None
+) -> list[str]:
     """Features of the kept frames of all clips held out that have a caption of their own."""
     import torch
 
@@ -141,7 +143,7 @@ def retrieval(data: Path, results: Results, checkpoint: Path | None) -> list[str
         for row in csv.DictReader(file):
             if row["video"] in test and row["set"] != "ucf101":
                 captions.setdefault(row["video"], row["caption"])
-    names = list(captions)
+    names = list(captions)[:count]
     missing = {
         name: [each for each in (LEARNED, *OTHERS) if not results.get(f"clip {name} {each}")]
         for name in names
@@ -294,6 +296,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--series", type=int, default=5, help="of montages (default: 5)")
     parser.add_argument("--montages", type=int, default=20, help="of a series (default: 20)")
+    parser.add_argument("--clips", type=int, help="of the second table (default: all)")
     parser.add_argument("--checkpoint", type=Path, help="a run, in place of the shipped sampler")
     parser.add_argument("--json", type=Path, default=Path("default-sampler.json"))
     parser.add_argument(
@@ -319,7 +322,7 @@ def main() -> None:
         )
         tables.append(montage_table(results, seeds))
     if "retrieval" in options.parts:
-        names = retrieval(data, results, options.checkpoint)
+        names = retrieval(data, options.clips, results, options.checkpoint)
         tables.append(retrieval_table(results, names))
     if "time" in options.parts:
         times(data, options.cache, results, options.checkpoint)

@@ -41,6 +41,16 @@ def test_known_picks() -> None:
     assert again.sampler == "topk"
 
 
+def test_multiply_adds_are_those_that_flops_counts() -> None:
+    from vidsampler.flops import count_policy
+
+    sampler = trained_sampler(None)
+    config = sampler.retriever.config
+    both = sum(count_policy(config.sampler.policy, 50, sampler.retriever.backbone.width, 1))
+    # The grid has no multiply-adds.
+    assert sampler.gmacs(50) == pytest.approx(both, rel=1e-9)
+
+
 @pytest.mark.parametrize("candidates", [1, 2, 9, 64, 100])
 def test_any_number_of_candidates_and_of_kept_frames(candidates: int) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (candidates, 64, 90, 3), np.uint8)
@@ -68,7 +78,7 @@ def test_the_command_needs_no_network_no_cache_and_no_image_text_package(tmp_pat
         "'--csv']\n"
         "from vidsampler.__main__ import main\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
-        "assert not {'open_clip', 'timm', 'torchvision'} & set(sys.modules), 'heavy'\n"
+        "assert not {'open_clip', 'timm', 'torchvision', 'sympy'} & set(sys.modules), 'heavy'\n"
     )
     run = subprocess.run(
         [sys.executable, "-c", program],
