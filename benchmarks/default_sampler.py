@@ -128,7 +128,9 @@ def montage_table(results: Results, seeds: Sequence[int]) -> str:
     return "\n".join(lines)
 
 
-def retrieval(data: Path, results: Results, checkpoint: Path | None) -> list[str]:
+def retrieval(
+    data: Path, count: int | None, results: Results, checkpoint: Path | None
+) -> list[str]:
     """Features of the kept frames of all clips held out that have a caption of their own."""
     import torch
 
@@ -141,43 +143,50 @@ def retrieval(data: Path, results: Results, checkpoint: Path | None) -> list[str
         for row in csv.DictReader(file):
             if row["video"] in test and row["set"] != "ucf101":
                 captions.setdefault(row["video"], row["caption"])
-    names = list(captions)
-    if all(results.get(f"clip {name}") for name in names):
+    names = list(captions)[:count]
+    missing = {
+        name: [each for each in (LEARNED, *OTHERS) if not results.get(f"clip {name} {each}")]
+        for name in names
+    }
+    if not any(missing.values()):
         return names
     torch.set_grad_enabled(False)
     model = ImageText(str(data / "weights" / "lite2_minilm"))
     model.load()
-    for number, name in enumerate(names, 1):
-        if results.get(f"clip {name}"):
+    for number, (name, samplers) in enumerate(missing.items(), 1):
+        if not samplers:
             continue
         path = data / "clips" / name
         kept = {
-            (sampler, k): [frame.index for frame in chosen(path, k, sampler, checkpoint).kept]
-            for sampler in (LEARNED, *OTHERS)
+            (each, k): [frame.index for frame in chosen(path, k, each, checkpoint).kept]
+            for each in samplers
             for k in KEPT
         }
         wanted = sorted({index for indices in kept.values() for index in indices})
         with Video(path) as video:
             frames = [frame.rgb for frame in video.frames(wanted, model.frame_size)]
         features = dict(zip(wanted, model.frames(frames), strict=True))
-        means = {}
-        for (sampler, k), indices in kept.items():
-            units = [features[i] / np.linalg.norm(features[i]) for i in indices]
-            means[f"{sampler} {k}"] = np.round(np.mean(units, 0), 5).tolist()
-        text = model.texts([captions[name]])[0][0]
-        results.put(f"clip {name}", {"text": np.round(text, 5).tolist(), **means})
+        if not results.get(f"text {name}"):
+            results.put(f"text {name}", np.round(model.texts([captions[name]])[0][0], 5).tolist())
+        for each in samplers:
+            means = [np.mean([features[i] for i in kept[each, k]], axis=0) for k in KEPT]
+            results.put(f"clip {name} {each}", np.round(means, 5).tolist())
         print(f"clip {number} of {len(names)}", file=sys.stderr)
     return names
 
 
 def retrieval_table(results: Results, names: Sequence[str]) -> str:
     """The second table."""
-    clips = [results.get(f"clip {name}") for name in names if results.get(f"clip {name}")]
-    texts = np.array([clip["text"] for clip in clips])
+    clips = [
+        name
+        for name in names
+        if all(results.get(f"clip {name} {each}") for each in (LEARNED, *OTHERS))
+    ]
+    texts = np.array([results.get(f"text {name}") for name in clips])
     hits: dict[str, Any] = {}
     for sampler in (LEARNED, *OTHERS):
-        for k in KEPT:
-            videos = np.array([clip[f"{sampler} {k}"] for clip in clips])
+        for place, k in enumerate(KEPT):
+            videos = np.array([results.get(f"clip {name} {sampler}")[place] for name in clips])
             scores = texts @ (videos / np.linalg.norm(videos, axis=1, keepdims=True)).T
             own = scores.diagonal()[:, None]
             hits[f"{sampler} {k}"] = ((scores > own).sum(1) == 0).astype(float)
@@ -287,6 +296,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--series", type=int, default=5, help="of montages (default: 5)")
     parser.add_argument("--montages", type=int, default=20, help="of a series (default: 20)")
+    parser.add_argument("--clips", type=int, help="of the second table (default: all)")
     parser.add_argument("--checkpoint", type=Path, help="a run, in place of the shipped sampler")
     parser.add_argument("--json", type=Path, default=Path("default-sampler.json"))
     parser.add_argument(
@@ -312,7 +322,7 @@ def main() -> None:
         )
         tables.append(montage_table(results, seeds))
     if "retrieval" in options.parts:
-        names = retrieval(data, results, options.checkpoint)
+        names = retrieval(data, options.clips, results, options.checkpoint)
         tables.append(retrieval_table(results, names))
     if "time" in options.parts:
         times(data, options.cache, results, options.checkpoint)

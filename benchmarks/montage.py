@@ -147,7 +147,7 @@ def plan(
         fits = [clip for clip in free if clip.duration > frames / RATE + 0.499]
         clip = fits[draw.integers(len(fits))]
         free.remove(clip)
-        latest = clip.duration - frames / RATE - 0.5
+        latest = max(0.0, clip.duration - frames / RATE - 0.5)
         pieces.append(Piece("clip", str(clip.path), float(draw.uniform(0, latest)), frames))
     pieces = [pieces[i] for i in draw.permutation(count)]
     gaps = {kind: int(draw.integers(count - 1)) for kind in BAD_SECONDS}

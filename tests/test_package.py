@@ -111,6 +111,8 @@ def test_a_wheel_finds_its_configs_outside_the_checkout(
     shipped = sorted(p.relative_to(CHECKOUT) for p in (CHECKOUT / "configs").rglob("*.yaml"))
     assert {f"vidsampler/{path.as_posix()}" for path in shipped} <= set(names)
     assert "vidsampler/py.typed" in names
+    learned = {"README.md", "config.yaml", "model.safetensors"}
+    assert {f"vidsampler/shipped/learned/{name}" for name in learned} <= set(names)
     assert not [name for name in names if name.startswith(("tests", "benchmarks", "configs"))]
     program = (
         "from vidsampler.config import *\n"

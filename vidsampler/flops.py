@@ -271,7 +271,7 @@ def published_policy(
 ) -> tuple[float, float]:
     """GMACs a video of the temporal model and of the policy head, by formula."""
     features = (EXTRACTORS[policy.extractor.name].width or clip_width) * (
-        2 if policy.features == "concat" else 1
+        2 if policy.features in ("concat", "change") else 1
     )
     width = policy.width
     temporal = {

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vidsampler.config import Layer, cache_dir
 from vidsampler.errors import InputError
 from vidsampler.files import to_json_bytes
+
+if TYPE_CHECKING:
+    from vidsampler.shards.manifest import Failure
 
 STORED = 128
 """Frames of a video that are stored, evenly spread: at most so many, whatever its length."""
@@ -18,19 +21,6 @@ STORED = 128
 _QUALITY = 92
 _LEAST = 4
 """Videos of a split."""
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A video that cannot be used.
-
-    Attributes:
-        video: Its path below the folder.
-        message: Why.
-    """
-
-    video: str
-    message: str
 
 
 def folder_shards(
@@ -112,12 +102,8 @@ def _check_usable(videos: Path, shards: Path, count: int) -> None:
             )
 
 
-def left_out(shards: Path) -> list[LeftOut]:
+def left_out(shards: Path) -> list[Failure]:
     """The videos that could not be used when these shards were made."""
     from vidsampler.shards.errors import read_errors
 
-    return [
-        LeftOut(failure.source, failure.message)
-        for split in ("train", "val")
-        for failure in read_errors(shards / split)
-    ]
+    return [each for split in ("train", "val") for each in read_errors(shards / split)]

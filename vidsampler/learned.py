@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vidsampler.errors import UsageError
 from vidsampler.samplers.base import Candidates, Choice
@@ -14,6 +16,8 @@ from vidsampler.samplers.base import Candidates, Choice
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+    from torch import Tensor
+    from torch.nn import Module
 
     from vidsampler.retriever import Retriever
 
@@ -67,16 +71,9 @@ class TrainedSampler:
 
         sampler = self.retriever.sampler
         assert sampler is not None
-        frames_1NCHW = torch.from_numpy(frames_NHWC).permute(0, 3, 1, 2)[None]
-        valid_1N = torch.ones(frames_1NCHW.shape[:2], dtype=torch.bool)
-        with torch.inference_mode(), warnings.catch_warnings():
-            # Positions are interpolated: that is how it looks at any number of candidates.
-            warnings.simplefilter("ignore", UserWarning)
-            if sampler.extractor is None:
-                features_1ND = self.retriever.encode_candidates(frames_1NCHW, valid_1N)
-            else:
-                features_1ND = sampler.extract(frames_1NCHW, valid_1N)
-            logits_1NA = sampler.policy(features_1ND, valid_1N)
+        with torch.inference_mode():
+            logits_1NA = self._logits(torch.from_numpy(frames_NHWC).permute(0, 3, 1, 2)[None])
+            valid_1N = torch.ones(logits_1NA.shape[:2], dtype=torch.bool)
             if isinstance(sampler, TopKSampler):
                 scores_N = logits_1NA[0, :, 0].softmax(0).double().numpy()
                 indices = highest(logits_1NA[..., 0], k, valid_1N)[0][0].numpy()
@@ -88,23 +85,60 @@ class TrainedSampler:
         return Choice(indices.astype(np.int64), scores_N[indices])
 
     def gmacs(self, frames: int) -> float:
-        """Billions of multiply-adds for so many candidates."""
+        """Billions of multiply-adds for so many candidates, as `flops` counts them."""
         import torch
 
-        from vidsampler.flops import count, count_extractor, count_policy
+        size = self.retriever.frame_size
+        with torch.inference_mode(), _counting(self.retriever) as counted:
+            self._logits(torch.zeros(1, frames, 3, size, size, dtype=torch.uint8))
+        return sum(counted) / 1e9
 
-        retriever, policy = self.retriever, self.retriever.config.sampler.policy
-        assert retriever.sampler is not None
-        if retriever.sampler.extractor is None:
-            size = retriever.backbone.pixel_input
-            pixels = torch.zeros(1, 3, size.height, size.width)
-            each = count(lambda: retriever.backbone.encode_frames(pixels))
+    def _logits(self, frames_1NCHW: Tensor) -> Tensor:
+        """(1, N, A) of the policy network."""
+        import torch
+
+        sampler = self.retriever.sampler
+        assert sampler is not None
+        valid_1N = torch.ones(frames_1NCHW.shape[:2], dtype=torch.bool)
+        if sampler.extractor is None:
+            features_1ND = self.retriever.encode_candidates(frames_1NCHW, valid_1N)
         else:
-            each = count_extractor(policy)
-        temporal, head = count_policy(
-            policy, frames, retriever.backbone.width, retriever.sampler.actions
-        )
-        return frames * each + temporal + head
+            features_1ND = sampler.extract(frames_1NCHW, valid_1N)
+        with warnings.catch_warnings():
+            # Positions are interpolated: that is how it looks at any number of candidates.
+            warnings.simplefilter("ignore", UserWarning)
+            logits_1NA: Tensor = sampler.policy(features_1ND, valid_1N)
+        return logits_1NA
+
+
+@contextmanager
+def _counting(module: Module) -> Iterator[list[int]]:
+    """Multiply-adds of all layers while they run.
+
+    By their shapes: torch's own counter, which `flops` takes, costs a second to import.
+    """
+    from torch import nn
+
+    counted: list[int] = []
+
+    def add(layer: Any, inputs: Any, output: Any) -> None:
+        if isinstance(layer, nn.Conv2d):
+            counted.append(output.numel() * layer.weight[0].numel())
+        elif isinstance(layer, nn.Linear):
+            counted.append(output.numel() * layer.in_features)
+        elif isinstance(layer, nn.MultiheadAttention):
+            count, width = inputs[0].shape[1:]
+            counted.append(4 * count * width**2 + 2 * count**2 * width)
+        elif isinstance(layer, nn.LSTM):
+            gates = sum(each.numel() for name, each in layer.named_parameters() if "weight" in name)
+            counted.append(output[0].shape[1] * gates)
+
+    hooks = [each.register_forward_hook(add) for each in module.modules()]
+    try:
+        yield counted
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def trained_sampler(checkpoint: str | Path | None) -> TrainedSampler:

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from vidsampler import plainyaml
 from vidsampler.errors import ConfigError, UsageError, VidsamplerError
-from vidsampler.folder_shards import LeftOut, folder_shards, left_out
+from vidsampler.folder_shards import folder_shards, left_out
 from vidsampler.training.run_folder import CONFIG, CURVES, LAST, replaced
 from vidsampler.training.settings import TrainConfig
 
 if TYPE_CHECKING:
     from vidsampler.backbones.tokens import Tokens
     from vidsampler.retriever import Retriever
+    from vidsampler.shards.manifest import Failure
     from vidsampler.training.loader import Loader, LoaderConfig
     from vidsampler.training.loop import Training, Watch
     from vidsampler.training.montage_loader import MontageLoader
@@ -40,7 +41,7 @@ class Trained:
         best: When the best weights were found, and what was measured then.
         test: On the test split of `shapes`, with the best weights.
         interrupted: The user ended it; `--resume auto` goes on.
-        left_out: Videos of `folder` that could not be used.
+        left_out: Videos of `folder` that could not be used; ``errors.jsonl`` lists them too.
     """
 
     folder: Path
@@ -50,7 +51,7 @@ class Trained:
     best: dict[str, Any] | None
     test: dict[str, Any] | None = None
     interrupted: bool = False
-    left_out: tuple[LeftOut, ...] = ()
+    left_out: tuple[Failure, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
@@ -62,7 +63,7 @@ class Trained:
             "best": self.best,
             "test": self.test,
             "interrupted": self.interrupted,
-            "left_out": [{"video": each.video, "message": each.message} for each in self.left_out],
+            "left_out": [each.to_json() for each in self.left_out],
         }
 
 
@@ -149,6 +150,7 @@ def train(
         >>> config = train_config(method="adaclip", dataset="shapes")
         >>> train(config, "runs/first")                                   # doctest: +SKIP
     """
+    from vidsampler.shards.errors import write_errors
     from vidsampler.stop import Stop
     from vidsampler.training.world import open_world
 
@@ -157,6 +159,8 @@ def train(
     with _apart_ranks(), open_world(config.run.device) as world:
         loaded = _load(plan, world, progress)
         left = tuple(left_out(loaded.shards)) if config.dataset.videos is not None else ()
+        if left and world.leads:
+            write_errors(plan.folder, left)
         with Stop(asked_to_stop, patient=world.size > 1) as stop:
             training = _training(plan, loaded, world, stop, watch)
             whole = training.run()

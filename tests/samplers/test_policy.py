@@ -35,6 +35,9 @@ def test_features_by_hand() -> None:
     assert process_features(frames, "concat").tolist() == [
         [[1.0, 2.0, 1.0, 2.0], [4.0, 1.0, 3.0, -1.0], [4.0, 3.0, 0.0, 2.0]]
     ]
+    assert process_features(frames, "change").tolist() == [
+        [[1.0, 2.0, 1.0, 2.0], [4.0, 1.0, 3.0, 1.0], [4.0, 3.0, 0.0, 2.0]]
+    ]
 
 
 def test_normalised_features_have_no_size() -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-from tests.cli.running import here
+from tests.cli.running import apart, here
 from tests.training.folder_of_videos import settings, write_folder
-from tests.training.test_resume import assert_same
+from tests.training.test_resume import assert_same, weights
 from vidsampler import plainyaml, select
 from vidsampler.config import set_layer
 from vidsampler.errors import ConfigError, UsageError
 from vidsampler.train import train
+from vidsampler.training.checkpoint import read_state
 from vidsampler.training.loop import Watch
 from vidsampler.training.settings import train_config
 
@@ -46,7 +49,8 @@ def test_from_videos_to_kept_frames(
     ran = here(capsys, *words(tmp_path, videos), "--json")
     assert ran.code == 3, ran.err
     (left,) = ran.json["left_out"]
-    assert left["video"] == "b00.mp4"
+    assert left == json.loads((tmp_path / "run" / "errors.jsonl").read_text())
+    assert "b00.mp4" in left["message"]
     assert ran.json["steps"] == ran.json["of"] == 4
     assert ran.json["best"]["queries"] == 6
     assert ran.json["best"]["frames_kept"] == 3
@@ -128,3 +132,23 @@ def test_a_tower_without_texts_says_so(tmp_path: Path, videos: Path) -> None:
     retriever = Retriever.from_config(config)
     with pytest.raises(UsageError, match="sees frames and reads no captions"):
         retriever.backbone.tokenize(["a dog"])
+
+
+@pytest.mark.slow
+def test_two_ranks_learn_what_one_learns(tmp_path: Path, videos: Path) -> None:
+    config = settings(tmp_path, videos, backbone={"name": "grid"})
+    (tmp_path / "config.yaml").write_text(plainyaml.dump(config.to_plain()))
+    one = train(config, tmp_path / "one")
+    words = ["--config", str(tmp_path / "config.yaml"), "--output", str(tmp_path / "two")]
+    ran = apart("train", *words, "--nproc", "2")
+    assert ran.code == 3, ran.err
+    assert "left out: b00.mp4" in ran.err
+    state = read_state(tmp_path / "two")
+    assert (state["step"], one.steps) == (4, 4)
+    assert state["best"]["queries"] == 6
+    ours, theirs = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        # The same for all frames it changes nothing: Adam makes steps of what is rounding.
+        if name != "sampler.policy.head.2.bias":
+            assert torch.allclose(tensor, theirs[name], atol=2e-4), name

@@ -149,6 +149,7 @@ def command(
     from vidsampler.cached_shards import check_shards
     from vidsampler.cli.train_many import train_many
     from vidsampler.runs import is_pattern
+    from vidsampler.shards.errors import read_errors
     from vidsampler.train import plan_run
     from vidsampler.training.launch import launch, launched, leave_error, under_torchrun
     from vidsampler.training.run_folder import CONFIG
@@ -212,6 +213,8 @@ def command(
     check_shards(data.name, data.shards, resolved.splits, data.videos)
     if nproc > 1 and not under_torchrun():
         code = launch(sys.argv[1:], nproc)
+        if not code and data.videos is not None and read_errors(plan.folder):
+            code = SOME_FAILED
         if code:
             raise typer.Exit(code)
         return
@@ -255,6 +258,7 @@ def _note_ignored(
 
 def _train(out: Output, plan: Plan, *, resume: bool) -> None:
     from vidsampler.train import train
+    from vidsampler.training.launch import under_torchrun
     from vidsampler.training.loop import Watch
 
     leads = os.environ.get("RANK", "0") == "0"
@@ -271,7 +275,8 @@ def _train(out: Output, plan: Plan, *, resume: bool) -> None:
         _print(out, done)
     if done.interrupted:
         raise typer.Exit(INTERRUPTED)
-    if done.left_out:
+    # Of several processes, who started them says so: torchrun takes it for a failure.
+    if done.left_out and not under_torchrun():
         raise typer.Exit(SOME_FAILED)
 
 

@@ -26,16 +26,20 @@ def process_features(features_BND: Tensor, kind: Feature) -> Tensor:
 
     Args:
         features_BND: (B, N, D), in time order.
-        kind: `frame` f_t; `diff` f_t - f_{t-1} with f_{-1} = 0; `concat` both, in this order.
+        kind: `frame` f_t; `diff` f_t - f_{t-1} with f_{-1} = 0; `concat` both, in this order;
+            `change` f_t and |f_t - f_{t-1}|, how much changes whichever way.
 
     Returns:
-        (B, N, D), or (B, N, 2 D) for `concat`.
+        (B, N, D), or (B, N, 2 D) for `concat` and `change`.
     """
     if kind == "frame":
         return features_BND
     before_BND = functional.pad(features_BND, (0, 0, 1, 0))[:, :-1]
     diff_BND = features_BND - before_BND
-    return diff_BND if kind == "diff" else torch.cat([features_BND, diff_BND], dim=-1)
+    if kind == "diff":
+        return diff_BND
+    second_BND = diff_BND.abs() if kind == "change" else diff_BND
+    return torch.cat([features_BND, second_BND], dim=-1)
 
 
 class TemporalBlock(nn.Module):
@@ -145,7 +149,7 @@ class PolicyNetwork(nn.Module):
     def __init__(self, config: PolicyConfig, width_in: int, actions: int) -> None:
         super().__init__()
         self.config = config
-        width = width_in * (2 if config.features == "concat" else 1)
+        width = width_in * (2 if config.features in ("concat", "change") else 1)
         self.temporal: _Transformer | _Recurrent | None = None
         if config.temporal == "transformer":
             self.temporal = _Transformer(width, config)
