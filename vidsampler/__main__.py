@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 
@@ -19,9 +20,12 @@ def main() -> int:
                 setattr(sys, name, os.fdopen(os.open(os.devnull, mode), "w"))
         from vidsampler.cli.app import main as run
 
-        return run()
+        code = run()
     except KeyboardInterrupt:
-        return 130
+        code = 130
+    # The result is said: another Ctrl-C while Python ends changes nothing.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return code
 
 
 if __name__ == "__main__":
