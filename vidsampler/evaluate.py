@@ -176,7 +176,7 @@ def run_evaluation(
     """
     from vidsampler.evaluation.data import open_split
     from vidsampler.evaluation.embedding import videos_at_once
-    from vidsampler.evaluation.feature_cache import FOLDER, FeatureCache
+    from vidsampler.evaluation.embedding_cache import FOLDER, EmbeddingCache
     from vidsampler.evaluation.similarity import Texts, rank_texts_and_videos
     from vidsampler.flops import flops
     from vidsampler.training.world import open_world
@@ -195,7 +195,7 @@ def run_evaluation(
         )
         _say_missing(split.missing, len(split.keys), plan, watch)
         folder = cache_dir() / FOLDER if options.cache else None
-        cache = FeatureCache(retriever, folder, world, watch.note)
+        cache = EmbeddingCache(retriever, folder, world, watch.note)
         videos = cache.videos(split.source, split.keys, split.fingerprint, watch.embedded)
         captions = cache.texts(split.texts)
         if captions.cut:

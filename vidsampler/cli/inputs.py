@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import sys
 import tempfile
@@ -10,12 +11,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, BinaryIO
 
 from vidsampler.errors import InputError, UsageError, VidsamplerError
 from vidsampler.files import VIDEO_SUFFIXES, walk_videos
 from vidsampler.lists import is_list, read_list
 
 STDIN = "-"
+_CHUNK = 1 << 20
+_LOOK_UP_SECONDS = 0.2
+"""A Ctrl-C that comes just before Python waits for input is noticed so much later."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ def opened(item: Item) -> Iterator[Path]:
         yield Path(item.name)
         return
     with tempfile.NamedTemporaryFile(prefix="vidsampler-") as spooled:
-        shutil.copyfileobj(sys.stdin.buffer, spooled, 1 << 20)
+        _spool(sys.stdin.buffer, spooled)
         spooled.flush()
         if spooled.tell() == 0:
             raise InputError("standard input gave no bytes", code="empty")
@@ -97,3 +102,20 @@ def opened(item: Item) -> Iterator[Path]:
             # Nobody knows the temporary file by its name.
             message = error.message.replace(spooled.name, "standard input")
             raise type(error)(message, hint=error.hint, code=error.code) from error
+
+
+def _spool(source: BinaryIO, target: IO[bytes]) -> None:
+    """Copies standard input to its end; Ctrl-C ends it though nothing more comes."""
+    try:
+        descriptor = source.fileno()
+        select.select([descriptor], [], [], 0)
+    except (OSError, ValueError):
+        # No descriptor, or (on Windows) none that can be waited for.
+        shutil.copyfileobj(source, target, _CHUNK)
+        return
+    while True:
+        if select.select([descriptor], [], [], _LOOK_UP_SECONDS)[0]:
+            data = os.read(descriptor, _CHUNK)
+            if not data:
+                return
+            target.write(data)

@@ -43,7 +43,7 @@ FOLDER = "features"
 Tensors = dict[str, Tensor]
 
 
-class FeatureCache:
+class EmbeddingCache:
     """Embeds what is not there yet.
 
     Args:

@@ -11,7 +11,7 @@ import torch
 from tests.evaluation.embedding_trials import Frames
 from tests.evaluation.test_embedding import assert_same
 from tests.retrieving import retriever_of, trial
-from vidsampler.evaluation.feature_cache import FeatureCache
+from vidsampler.evaluation.embedding_cache import EmbeddingCache
 from vidsampler.retriever import Retriever
 
 KEYS = trial().keys
@@ -25,15 +25,15 @@ def frames() -> Frames:
 def asked(retriever: Retriever, folder: Path | None, fingerprint: str = "of these videos") -> int:
     """How many batches are embedded when videos are wanted."""
     source = frames()
-    FeatureCache(retriever, folder).videos(source, KEYS, fingerprint)
+    EmbeddingCache(retriever, folder).videos(source, KEYS, fingerprint)
     return source.picked
 
 
 def test_videos_come_back_as_they_were(tmp_path: Path) -> None:
     retriever = retriever_of("topk")
-    first = FeatureCache(retriever, tmp_path).videos(frames(), KEYS, "of these videos")
+    first = EmbeddingCache(retriever, tmp_path).videos(frames(), KEYS, "of these videos")
     source = frames()
-    again = FeatureCache(retriever, tmp_path).videos(source, KEYS, "of these videos")
+    again = EmbeddingCache(retriever, tmp_path).videos(source, KEYS, "of these videos")
     assert source.picked == 0
     assert_same(again, first)
     assert [path.suffix for path in tmp_path.iterdir()] == [".safetensors"]
@@ -45,9 +45,9 @@ def test_captions_come_back_as_they_were(tmp_path: Path) -> None:
         retriever.config, backbone=replace(retriever.config.backbone, words=4)
     )
     retriever.backbone.config = retriever.config.backbone
-    first = FeatureCache(retriever, tmp_path).texts(WORDS)
+    first = EmbeddingCache(retriever, tmp_path).texts(WORDS)
     assert first.cut == 1.0
-    again = FeatureCache(retriever, tmp_path)
+    again = EmbeddingCache(retriever, tmp_path)
     retriever.backbone.forward = None  # type: ignore[assignment]
     encode, retriever.embed_texts = retriever.embed_texts, None  # type: ignore[assignment]
     found = again.texts(WORDS)
@@ -95,7 +95,7 @@ def test_a_damaged_file_counts_as_not_there(tmp_path: Path, content: bytes | Non
 def test_without_room_the_evaluation_goes_on(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     said: list[str] = []
-    cache = FeatureCache(retriever_of("topk"), tmp_path / "file" / "below", note=said.append)
+    cache = EmbeddingCache(retriever_of("topk"), tmp_path / "file" / "below", note=said.append)
     assert len(cache.videos(frames(), KEYS, "of these videos")) == len(KEYS)
     assert len(said) == 1
     assert said[0].startswith("features are not kept: ")
