@@ -16,6 +16,7 @@ from tests.retrieving import FRAMES, Trial, retriever_of, shared_retriever_of, t
 from vidsampler.heads.tmass import TMassConfig
 from vidsampler.heads.xpool import PoolingConfig
 from vidsampler.retriever import Retriever
+from vidsampler.retriever_losses import _worth
 from vidsampler.samplers.kept import Kept
 
 
@@ -195,6 +196,62 @@ def test_held_epochs_give_the_loss_of_all_frames(sampler: str) -> None:
             uniform = 0.03 * math.sqrt(2) * abs(share - target)
             assert losses.terms["uniform"].item() == pytest.approx(uniform, abs=1e-6)
     assert [set(each) for each in taught] == [{False}, {False}, {True}, {True}]
+
+
+@pytest.mark.parametrize("head", ["mean", "mlp", "xpool", "tmass", "emcl", "seq"])
+def test_draws_teach_the_policy_by_what_they_are_worth(head: str) -> None:
+    batch = trial()
+    retriever = retriever_of("topk", head, k=3, draws=4, entropy_weight=0.1).train()
+    assert retriever.sampler is not None
+    before = [each.clone() for each in retriever.head.buffers()]
+    losses = retriever.losses(batch, noise=noise_for(retriever, batch))
+    assert {"retrieval", "choice"} <= set(losses.terms)
+    policy = list(retriever.sampler.policy.parameters())
+    gradients = torch.autograd.grad(losses.terms["choice"], policy, retain_graph=True)
+    assert all(each.isfinite().all() for each in gradients)
+    assert max(float(each.abs().max()) for each in gradients) > 0
+    # Only so: what is kept is no function of the policy that could be differentiated.
+    assert not any(
+        each is not None
+        for each in torch.autograd.grad(losses.terms["retrieval"], policy, allow_unused=True)
+    )
+    if head == "emcl":
+        # The bases move once a step, by the frames that are kept.
+        again = retriever_of("topk", head, k=3).train()
+        again.load_state_dict(retriever.state_dict(), strict=False)
+        for buffer, value in zip(again.head.buffers(), before, strict=True):
+            buffer.data.copy_(value)
+        again.losses(batch, noise=noise_for(retriever, batch)[:, 0])  # type: ignore[index]
+        for ours, theirs in zip(retriever.head.buffers(), again.head.buffers(), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_what_a_draw_is_worth_is_the_retrieval_loss_of_its_frames() -> None:
+    batch = trial((6, 6, 6))
+    retriever = retriever_of("topk", "mean", k=2, draws=3).train()
+    noise = noise_for(retriever, batch)
+    assert noise is not None
+    encoded = retriever.encode_candidates(batch.frames_BNCHW, batch.valid_BN)
+    kept = retriever.choose(batch.frames_BNCHW, batch.valid_BN, noise=noise)
+    texts = retriever.backbone.encode_texts(batch.tokens_BL)
+    scale = retriever.backbone.scale()
+    worth = _worth(retriever, kept, encoded, texts, scale, None, None, None)
+    assert kept.draws is not None
+    for m in range(3):
+        videos = torch.stack(
+            [
+                row[kept.draws.indices_BMK[i, m]].mean(0)
+                for i, row in enumerate(cosine_rows(encoded))
+            ]
+        )
+        logits = scale * cosine_rows(texts) @ cosine_rows(videos).T
+        expected = (logits.log_softmax(1).diag() + logits.log_softmax(0).diag()) / 2
+        torch.testing.assert_close(worth[:, m], expected, rtol=1e-4, atol=1e-5)
+
+
+def cosine_rows(features: Tensor) -> Tensor:
+    """Of length 1."""
+    return torch.nn.functional.normalize(features, dim=-1)
 
 
 class Ranks:

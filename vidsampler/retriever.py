@@ -135,6 +135,7 @@ class Retriever(nn.Module):
                     warmup_epochs=config.sampler.warmup_epochs,
                     hold_epochs=hold,
                     clip_width=backbone.width,
+                    draws=config.sampler.draws,
                 )
             kind: type[Head] = registry.load("heads", config.head.name)
             # A head's own signature has the width and the frames; the base class has neither.

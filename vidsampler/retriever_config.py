@@ -38,6 +38,12 @@ class SamplerConfig:
             start from random weights give it nothing to choose by at first.
         keep_target: The share of frames that `gate` is to keep (`--keep-target`).
         uniform_weight: Of the loss that holds `gate` to it; 0 leaves it out.
+        draws: Of `topk`: so many choices of each video are drawn in training, and what each is
+            worth to the retrieval loss is the policy's gradient; at least 2. 0, as published: one
+            choice, with the straight-through gradient, which cannot tell that one of two like
+            frames is enough. The backbone then encodes every candidate in training.
+        entropy_weight: Of the entropy of the first pick, where choices are drawn: more keeps the
+            policy from making up its mind too soon.
         policy: The network of `gate` and `topk`.
     """
 
@@ -48,6 +54,8 @@ class SamplerConfig:
     hold_epochs: int = 0
     keep_target: float = 0.5
     uniform_weight: float = 0.03
+    draws: int = 0
+    entropy_weight: float = 0.0
     policy: PolicyConfig = field(default_factory=PolicyConfig)
 
     def __post_init__(self) -> None:
@@ -72,9 +80,20 @@ class SamplerConfig:
             raise ConfigError("the sampler topk needs sampler.k (--top-k), the frames to keep")
         if self.k is not None and self.k < 1:
             raise ConfigError(f"sampler.k (--top-k) must be at least 1, not {self.k}")
-        for name in ("seed", "warmup_epochs", "hold_epochs", "uniform_weight"):
+        for name in (
+            "seed",
+            "warmup_epochs",
+            "hold_epochs",
+            "uniform_weight",
+            "draws",
+            "entropy_weight",
+        ):
             if (value := getattr(self, name)) < 0:
                 raise ConfigError(f"sampler.{name} must be at least 0, not {value:g}")
+        if self.draws == 1:
+            raise ConfigError(
+                "sampler.draws must be 0 or at least 2: a draw is held against others"
+            )
         if not 0 <= self.keep_target <= 1:
             raise ConfigError(f"sampler.keep_target must be from 0 to 1, not {self.keep_target:g}")
 

@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from vidsampler.heads.base import masked_mean
 from vidsampler.samplers.gate import annealed_share
 from vidsampler.samplers.kept import Kept
-from vidsampler.training.losses.retrieval import positives, retrieval_loss
+from vidsampler.training.losses.choice import (
+    entropy,
+    leave_one_out_loss,
+    order_log_probability,
+)
+from vidsampler.training.losses.retrieval import positives, retrieval_loss, retrieval_losses
 from vidsampler.training.losses.support import support_loss
 from vidsampler.training.losses.uniform import uniform_loss
 
@@ -77,8 +83,9 @@ class Losses(NamedTuple):
     """The losses of a batch.
 
     Attributes:
-        terms: Each with its weight: `retrieval`, and `uniform` and `support` where the sampler and
-            the head have them. Their sum is what to minimise.
+        terms: Each with its weight: `retrieval`, and `uniform`, `choice` and `support` where the
+            sampler and the head have them. Their sum is what to minimise. Of `choice` only the
+            gradient means something.
         kept: What the sampler chose.
     """
 
@@ -123,8 +130,9 @@ def batch_losses(
     if batch.tokens_BL is None and batch.whole_BN is None:
         raise ValueError("a batch without captions or whole videos has no loss")
     retriever.check_trainable()
+    settings = retriever.config.sampler
     encoded_BND = None
-    if batch.whole_BN is not None:
+    if batch.whole_BN is not None or (settings.name == "topk" and settings.draws):
         encoded_BND = retriever.encode_candidates(batch.frames_BNCHW, batch.valid_BN)
     kept, features_BFD, keep_BF = retriever.encode_kept(
         batch.frames_BNCHW,
@@ -135,7 +143,8 @@ def batch_losses(
         generator=generator,
         encoded_BND=encoded_BND,
     )
-    if encoded_BND is not None and batch.whole_BN is not None:
+    if batch.whole_BN is not None:
+        assert encoded_BND is not None
         texts_BD = masked_mean(encoded_BND, batch.whole_BN)
     else:
         assert batch.tokens_BL is not None
@@ -155,7 +164,10 @@ def batch_losses(
     terms = {
         "retrieval": retrieval_loss(scored.similarity_TV, scale, pairs_BB, rows=own, columns=own)
     }
-    settings = retriever.config.sampler
+    if kept.draws is not None:
+        assert encoded_BND is not None
+        worth_BM = _worth(retriever, kept, encoded_BND, texts_BD, scale, pairs_BB, world, own)
+        terms["choice"] = _choice_loss(kept, worth_BM, settings.entropy_weight)
     if kept.actions_BN is not None and settings.uniform_weight > 0:
         terms["uniform"] = settings.uniform_weight * uniform_loss(
             kept.actions_BN,
@@ -177,3 +189,55 @@ def batch_losses(
             columns=own,
         )
     return Losses(terms, kept)
+
+
+def _choice_loss(kept: Kept, worth_BM: Tensor, entropy_weight: float) -> Tensor:
+    """What teaches the policy which draws were worth more than others of the same video."""
+    draws = kept.draws
+    assert draws is not None
+    assert kept.logits_BNA is not None
+    logits_BN = kept.logits_BNA[..., 0].float()
+    log_BM = order_log_probability(
+        logits_BN, draws.order_BMN, kept.valid_BN, draws.indices_BMK.shape[2]
+    )
+    loss = leave_one_out_loss(worth_BM, log_BM)
+    return loss - entropy_weight * entropy(logits_BN, kept.valid_BN).mean()
+
+
+@torch.no_grad()
+def _worth(
+    retriever: Retriever,
+    kept: Kept,
+    encoded_BND: Tensor,
+    texts_TD: Tensor,
+    scale: Tensor,
+    pairs_TV: Tensor | None,
+    world: World | None,
+    own: slice | None,
+) -> Tensor:
+    """(B, M) minus the retrieval loss of each draw, of its text and its video, of own videos.
+
+    The m-th draws of all videos are held against each other.
+    """
+    draws = kept.draws
+    assert draws is not None
+    slots = max(retriever.config.head_frames, draws.mask_BK.shape[1])
+    missing = slots - draws.mask_BK.shape[1]
+    mask_BF = functional.pad(draws.mask_BK, (0, missing)).to(encoded_BND.dtype)
+    mask_VF = mask_BF if world is None else world.gather(mask_BF)
+    worth = []
+    # Scoring must leave no trace: EM moves its bases whenever it trains.
+    before = [each.clone() for each in retriever.head.buffers()]
+    for indices_BK in draws.indices_BMK.unbind(1):
+        rows_BKD = indices_BK[..., None].expand(-1, -1, encoded_BND.shape[2])
+        features_BFD = functional.pad(encoded_BND.gather(1, rows_BKD), (0, 0, 0, missing))
+        features_BFD = features_BFD * mask_BF[..., None]
+        features_VFD = features_BFD if world is None else world.gather(features_BFD)
+        scored = retriever.head.training_terms(texts_TD, features_VFD, mask_VF)
+        texts_B, videos_B = retrieval_losses(
+            scored.similarity_TV, scale, pairs_TV, rows=own, columns=own
+        )
+        worth.append(-(texts_B + videos_B) / 2)
+    for buffer, value in zip(retriever.head.buffers(), before, strict=True):
+        buffer.copy_(value)
+    return torch.stack(worth, 1)

@@ -15,7 +15,13 @@ from torch import Tensor
 from tests.samplers.learning import WIDTH, lengths, tiny_policy, videos
 from vidsampler.config import Layer, resolve
 from vidsampler.errors import ConfigError
-from vidsampler.samplers.policy import PolicyConfig, PolicyNetwork, process_features
+from vidsampler.samplers.policy import (
+    REACH,
+    RELATIONS,
+    PolicyConfig,
+    PolicyNetwork,
+    process_features,
+)
 from vidsampler.samplers.policy_config import Feature, Head, Temporal
 
 FEATURES, TEMPORAL, HEADS = get_args(Feature), get_args(Temporal), get_args(Head)
@@ -38,6 +44,41 @@ def test_features_by_hand() -> None:
     assert process_features(frames, "change").tolist() == [
         [[1.0, 2.0, 1.0, 2.0], [4.0, 1.0, 3.0, 1.0], [4.0, 3.0, 0.0, 2.0]]
     ]
+
+
+def test_relations_by_hand() -> None:
+    # Four frames on a line at 0, 0, 3 and 9, and one of padding.
+    places = torch.tensor([0.0, 0.0, 3.0, 9.0, 50.0])
+    frames = torch.stack([places, -places], -1)[None]
+    valid = torch.tensor([[True] * 4 + [False]])
+    rows = process_features(frames, "relations", valid)[0]
+    assert rows.shape == (5, RELATIONS)
+    # Distances 0, 3, 9, 3, 9 and 6 have the mean 5.
+    of_third = {REACH - 2: 0.6, REACH - 1: 0.6, REACH: 1.2, 2 * REACH: 0.6, 2 * REACH + 1: 1.2}
+    expected = torch.zeros(2 * REACH + 2)
+    for column, value in of_third.items():
+        expected[column] = value
+    torch.testing.assert_close(rows[2, : 2 * REACH + 2], expected)
+    # Nothing is before the first frame and after the last one.
+    assert [rows[0, 2 * REACH].item(), rows[3, 2 * REACH + 1].item()] == [3, 3]
+    # The mean of every frame is 0; the spreads 0, 0, 3, 9 have the mean 3 and deviate by 13.5^.5.
+    assert rows[:4, -2].tolist() == [0, 0, 0, 0]
+    off = torch.tensor([-3.0, -3.0, 0.0, 6.0]) / 13.5**0.5
+    torch.testing.assert_close(rows[:4, -1], off)
+    assert not rows[4].any()
+
+
+def test_relations_do_not_see_what_frames_show() -> None:
+    features = videos()
+    turn = torch.linalg.qr(torch.randn(WIDTH, WIDTH, dtype=torch.float64))[0]
+    ours = process_features(features, "relations", VALID)
+    theirs = process_features(features @ turn * 7, "relations", VALID)
+    torch.testing.assert_close(ours[..., :-2], theirs[..., :-2], atol=1e-6, rtol=1e-6)
+
+
+def test_relations_of_one_frame_and_of_equal_frames_are_numbers() -> None:
+    for frames in (torch.ones(1, 1, 3), torch.ones(1, 20, 3)):
+        assert process_features(frames, "relations").isfinite().all()
 
 
 def test_normalised_features_have_no_size() -> None:

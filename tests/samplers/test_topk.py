@@ -16,6 +16,7 @@ from vidsampler.samplers.learned import temperature
 from vidsampler.samplers.topk import (
     TopKSampler,
     annealed_k,
+    draw_choices,
     hard_topk,
     highest,
     sort_by_time,
@@ -296,3 +297,28 @@ def test_k_must_be_positive() -> None:
         TopKSampler(tiny_policy(), 2, warmup_epochs=-1, clip_width=WIDTH)
     with pytest.raises(UsageError, match="hold epochs must be at least 0, not -1"):
         TopKSampler(tiny_policy(), 2, hold_epochs=-1, clip_width=WIDTH)
+
+
+def test_choices_are_drawn_as_one_is() -> None:
+    torch.manual_seed(0)
+    logits, noise = torch.randn(3, 7).double(), torch.randn(3, 5, 7).double()
+    valid = torch.arange(7) < torch.tensor([[7], [4], [2]])
+    draws = draw_choices(logits, noise, 3, valid)
+    for m in range(5):
+        picks = sort_by_time(hard_topk(logits, noise[:, m], 1.0, 3, valid))
+        assert draws.indices_BMK[:, m].tolist() == picks.indices_BK.tolist()
+        assert draws.mask_BK.tolist() == picks.mask_BK.tolist()
+    # In the order of picking, then the rest, padding last.
+    assert draws.order_BMN.sort(2).values.tolist() == [[list(range(7))] * 5] * 3
+    assert (draws.order_BMN[2, :, :2] < 2).all()
+
+
+def test_the_first_draw_is_what_is_kept() -> None:
+    sampler = TopKSampler(tiny_policy(), 2, clip_width=WIDTH, draws=4).train()
+    features, valid = videos().float(), lengths(7, 7, 7, 7, 7)
+    noise = torch.randn(sampler.noise_shape(5, 7))
+    assert noise.shape == (5, 4, 7)
+    kept = sampler(features, valid, noise=noise)
+    assert kept.draws is not None
+    assert kept.selection_BKN is None
+    assert kept.indices_BK.tolist() == kept.draws.indices_BMK[:, 0].tolist()

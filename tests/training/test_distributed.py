@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.cli.running import CHECKOUT
-from tests.training.tiny_run import CONVOLUTIONS, METHODS, tiny, write_shards
+from tests.training.tiny_run import CONVOLUTIONS, DRAWS, METHODS, tiny, write_shards
 from vidsampler import plainyaml
 from vidsampler.training.checkpoint import read_state
 from vidsampler.training.frozen import SharedBatchNorm
@@ -52,7 +52,7 @@ def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
 
-@pytest.mark.parametrize("method", [*METHODS, CONVOLUTIONS])
+@pytest.mark.parametrize("method", [*METHODS, CONVOLUTIONS, DRAWS])
 def test_gradients_of_two_ranks_are_those_of_one(
     two_ranks: list[dict[str, Any]], method: str
 ) -> None:
@@ -61,7 +61,9 @@ def test_gradients_of_two_ranks_are_those_of_one(
         # timm's residual branches begin at 0: nothing reaches what lies in them yet.
         assert found["methods"][method]["nothing"] <= (21 if method == CONVOLUTIONS else 3)
         assert found["methods"][method]["noise"] <= 1e-7
-        assert found["methods"][method]["worst"] <= 1e-5
+        # What draws are worth is told from differences of losses that are much alike: rounding
+        # weighs more there.
+        assert found["methods"][method]["worst"] <= (1e-4 if method == DRAWS else 1e-5)
         assert found["methods"][method]["buffers"] <= 1e-5
 
 

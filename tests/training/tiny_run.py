@@ -40,6 +40,8 @@ _CLIP = {
 }
 CONVOLUTIONS = "convolutions"
 """A tower with batch norms, which see the frames of a batch together in training."""
+DRAWS = "draws"
+"""adaclip, its policy taught by the worth of several draws."""
 _WORDS = ("red", "green", "blue", "large", "small", "round", "square", "old", "new", "fast")
 
 
@@ -77,7 +79,8 @@ def tiny(folder: Path, method: str = "adaclip", **more: Any) -> TrainConfig:
 
     Args:
         folder: A model config is written to it.
-        method: Registered, or `CONVOLUTIONS`: adaclip, its policy on such a tower's features.
+        method: Registered, or `CONVOLUTIONS`: adaclip, its policy on such a tower's features; or
+            `DRAWS`.
         more: Sections or values to change.
     """
     clip = _CLIP
@@ -92,6 +95,9 @@ def tiny(folder: Path, method: str = "adaclip", **more: Any) -> TrainConfig:
             "adaclip",
             **({"sampler": {"k": 2, "policy": policy}, "backbone": _written(model, clip)} | more),
         )
+    if method == DRAWS:
+        sampler = {"draws": 4, "entropy_weight": 0.1}
+        return tiny(folder, "adaclip", **({"sampler": sampler} | more))
     _written(model, clip)
     values: dict[str, Any] = {
         "dataset": {"shards": str(folder / "shards")},

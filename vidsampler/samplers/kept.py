@@ -8,9 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Draws(NamedTuple):
+    """M choices for each video, drawn independently, without a gradient of their own.
+
+    Attributes:
+        indices_BMK: (B, M, K) long, ascending in time; 0 in unused slots, which come last. The
+            first draw is what is kept.
+        mask_BK: (B, K) bool, the used slots, the same for all draws of a video.
+        order_BMN: (B, M, N) long, all candidates in the order of picking.
+    """
+
+    indices_BMK: Tensor
+    mask_BK: Tensor
+    order_BMN: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +45,7 @@ class Kept:
         logits_BNA: The policy network's, for logs.
         probabilities_BN: Of keeping a frame (`gate`) or of the first pick (`topk`), without
             gradient.
+        draws: Training of `topk` by the worth of several draws.
     """
 
     indices_BK: Tensor
@@ -39,6 +56,7 @@ class Kept:
     actions_BN: Tensor | None = None
     logits_BNA: Tensor | None = None
     probabilities_BN: Tensor | None = None
+    draws: Draws | None = None
 
     @property
     def counts_B(self) -> Tensor:

@@ -21,17 +21,32 @@ from vidsampler.samplers.policy_config import ExtractorConfig, Feature, PolicyCo
 __all__ = ["ExtractorConfig", "PolicyConfig", "PolicyNetwork", "TemporalBlock", "process_features"]
 
 
-def process_features(features_BND: Tensor, kind: Feature) -> Tensor:
+REACH = 8
+"""`relations` are with so many frames before and after."""
+
+RELATIONS = 2 * REACH + 4
+"""Numbers a frame of `relations`."""
+
+_FARTHEST = 3.0
+
+
+def process_features(features_BND: Tensor, kind: Feature, valid_BN: Tensor | None = None) -> Tensor:
     """What the temporal model is given of the frame features.
 
     Args:
         features_BND: (B, N, D), in time order.
         kind: `frame` f_t; `diff` f_t - f_{t-1} with f_{-1} = 0; `concat` both, in this order;
-            `change` f_t and |f_t - f_{t-1}|, how much changes whichever way.
+            `change` f_t and |f_t - f_{t-1}|, how much changes whichever way; `relations`, see
+            there.
+        valid_BN: (B, N) bool, the real candidates, which come first; None: all.
 
     Returns:
-        (B, N, D), or (B, N, 2 D) for `concat` and `change`.
+        (B, N, D), (B, N, 2 D) for `concat` and `change`, (B, N, RELATIONS) for `relations`.
     """
+    if kind == "relations":
+        if valid_BN is None:
+            valid_BN = torch.ones(features_BND.shape[:2], dtype=torch.bool)
+        return relations(features_BND, valid_BN)
     if kind == "frame":
         return features_BND
     before_BND = functional.pad(features_BND, (0, 0, 1, 0))[:, :-1]
@@ -40,6 +55,45 @@ def process_features(features_BND: Tensor, kind: Feature) -> Tensor:
         return diff_BND
     second_BND = diff_BND.abs() if kind == "change" else diff_BND
     return torch.cat([features_BND, second_BND], dim=-1)
+
+
+def relations(features_BND: Tensor, valid_BN: Tensor) -> Tensor:
+    """How each frame relates to the others of its video, and nothing of what it shows.
+
+    A policy that sees this, and not the features, has nothing to learn its videos by heart with.
+
+    Args:
+        features_BND: (B, N, D), in time order.
+        valid_BN: (B, N) bool, the real candidates, which come first.
+
+    Returns:
+        (B, N, RELATIONS): Euclidean distances to the `REACH` frames before and after (0 beyond the
+        ends), to the nearest of all earlier frames and of all later ones (at most 3, as where there
+        is none), all in units of the mean distance between two frames of the video; mean and
+        standard deviation of f_t over its channels, less those of the video, in units of their
+        standard deviation there. 0 in padding.
+    """
+    count = features_BND.shape[1]
+    pairs_BNN = valid_BN[:, :, None] & valid_BN[:, None]
+    apart_BNN = torch.cdist(features_BND, features_BND).masked_fill(~pairs_BNN, 0)
+    frames_B = valid_BN.sum(1)
+    mean_B = apart_BNN.sum((1, 2)) / (frames_B * (frames_B - 1)).clamp(min=1)
+    apart_BNN = apart_BNN / mean_B.clamp(min=1e-6)[:, None, None]
+    columns = []
+    for step in (*range(-REACH, 0), *range(1, REACH + 1)):
+        # Row t of the diagonal that is `step` to the right of the main one.
+        near_BN = torch.diagonal(apart_BNN, step, 1, 2)
+        columns.append(functional.pad(near_BN, (-step, 0) if step < 0 else (0, step))[:, -count:])
+    places_N = torch.arange(count, device=valid_BN.device)
+    for earlier_NN in (places_N[:, None] > places_N, places_N[:, None] < places_N):
+        least_BN = apart_BNN.masked_fill(~(pairs_BNN & earlier_NN), _FARTHEST).amin(2)
+        columns.append(least_BN.clamp(max=_FARTHEST))
+    for each_BN in (features_BND.mean(2), features_BND.std(2, correction=0)):
+        mean_B1 = (each_BN * valid_BN).sum(1, keepdim=True) / frames_B[:, None]
+        off_BN = (each_BN - mean_B1) * valid_BN
+        spread_B1 = (off_BN.square().sum(1, keepdim=True) / frames_B[:, None]).sqrt()
+        columns.append(off_BN / spread_B1.clamp(min=1e-6))
+    return torch.stack(columns, -1) * valid_BN[..., None]
 
 
 class TemporalBlock(nn.Module):
@@ -150,6 +204,8 @@ class PolicyNetwork(nn.Module):
         super().__init__()
         self.config = config
         width = width_in * (2 if config.features in ("concat", "change") else 1)
+        if config.features == "relations":
+            width = RELATIONS
         self.temporal: _Transformer | _Recurrent | None = None
         if config.temporal == "transformer":
             self.temporal = _Transformer(width, config)
@@ -198,7 +254,7 @@ class PolicyNetwork(nn.Module):
             dtype = next(self.parameters()).dtype
             # Zeroed rather than only masked: 0 times a stray infinity is no number.
             x_BND = features_BND.to(dtype).masked_fill(~valid_BN[..., None], 0)
-            x_BND = process_features(x_BND, self.config.features)
+            x_BND = process_features(x_BND, self.config.features, valid_BN)
             if self.config.normalise:
                 x_BND = functional.layer_norm(x_BND, x_BND.shape[-1:])
             if self.temporal is not None:

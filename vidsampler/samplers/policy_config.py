@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, get_args
 
 from vidsampler.errors import ConfigError, unknown
 
-Feature = Literal["frame", "diff", "concat", "change"]
+Feature = Literal["frame", "diff", "concat", "change", "relations"]
 Temporal = Literal["transformer", "lstm", "bilstm", "none"]
 Head = Literal["mlp", "fc"]
 Padding = Literal["symmetric", "same"]
@@ -101,8 +101,9 @@ class PolicyConfig:
 
     Attributes:
         extractor: Where frame features come from.
-        features: `frame` f_t, `diff` f_t - f_{t-1}, `concat`, both, or `change`, f_t and the size
-            of the difference.
+        features: `frame` f_t, `diff` f_t - f_{t-1}, `concat`, both, `change`, f_t and the size of
+            the difference, or `relations`, how far f_t is from the other frames of its video,
+            whatever they show.
         temporal: How frames see each other.
         head: `mlp` or one linear layer, `fc`.
         width: Channels of the temporal model.

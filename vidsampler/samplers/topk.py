@@ -1,19 +1,21 @@
 """`topk`: keeps the K best candidate frames of a video (AdaCLIP's Hard-Top-k).
 
 Training draws K frames without replacement with Gumbel noise: the picks are hard, their gradient is
-that of K softmaxes, each with less left of what was picked before. Inference takes the K highest
-logits. Kept frames are in time order.
+that of K softmaxes, each with less left of what was picked before. Or it draws several choices, and
+what each is worth is the gradient (`training.losses.choice`). Inference takes the K highest logits.
+Kept frames are in time order.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from vidsampler.errors import UsageError
-from vidsampler.samplers.kept import Kept
+from vidsampler.samplers.kept import Draws, Kept
 from vidsampler.samplers.learned import LearnedSampler, log_probabilities, temperature
 from vidsampler.samplers.policy_config import PolicyConfig
 
@@ -116,6 +118,26 @@ def sort_by_time(picks: Picks) -> Picks:
     )
 
 
+def draw_choices(logits_BN: Tensor, noise_BMN: Tensor, k: int, valid_BN: Tensor) -> Draws:
+    """Draws M times k frames of each video without replacement (Gumbel-top-k), no gradient.
+
+    Args:
+        logits_BN: (B, N), one a frame.
+        noise_BMN: (B, M, N) Gumbel(0, 1).
+        k: Frames to pick, at least 1; a video with fewer candidates gets these.
+        valid_BN: (B, N) bool; others are never picked.
+    """
+    ranked_BMN = logits_BN.detach()[:, None] + noise_BMN
+    ranked_BMN = ranked_BMN.masked_fill(~valid_BN[:, None], -torch.inf)
+    order_BMN = torch.sort(ranked_BMN, dim=2, descending=True, stable=True).indices
+    picks_BMK = order_BMN[..., :k]
+    mask_BK = torch.arange(picks_BMK.shape[2], device=valid_BN.device) < valid_BN.sum(
+        1, keepdim=True
+    )
+    last_BMK = picks_BMK.masked_fill(~mask_BK[:, None], logits_BN.shape[1]).sort(dim=2).values
+    return Draws(last_BMK.masked_fill(~mask_BK[:, None], 0), mask_BK, order_BMN)
+
+
 def highest(logits_BN: Tensor, k: int, valid_BN: Tensor) -> tuple[Tensor, Tensor]:
     """Inference: the frames of the k highest logits; of equal ones the earlier.
 
@@ -145,6 +167,8 @@ class TopKSampler(LearnedSampler):
         warmup_epochs: In so many first epochs K falls from N - 1 to its value; 0: it does not.
         hold_epochs: As of `LearnedSampler`; those of the warm-up come after them.
         clip_width: Channels of the backbone's frame features, for the extractor `clip`.
+        draws: Choices of each video that training draws, for a gradient from what each is worth;
+            0: one, with the straight-through gradient.
     """
 
     name: ClassVar[str] = "topk"
@@ -158,6 +182,7 @@ class TopKSampler(LearnedSampler):
         warmup_epochs: int = 0,
         hold_epochs: int = 0,
         clip_width: int | None = None,
+        draws: int = 0,
     ) -> None:
         if k < 1:
             raise UsageError(f"top-k must be at least 1, not {k}")
@@ -166,6 +191,7 @@ class TopKSampler(LearnedSampler):
         super().__init__(config, hold_epochs=hold_epochs, clip_width=clip_width)
         self.k = k
         self.warmup_epochs = warmup_epochs
+        self.draws = draws
 
     @property
     def tau(self) -> float:
@@ -182,11 +208,15 @@ class TopKSampler(LearnedSampler):
         return annealed_k(self.policy_epoch, self.k, candidates, self.warmup_epochs)
 
     def noise_shape(self, videos: int, candidates: int) -> tuple[int, ...]:
-        """(B, N)."""
-        return (videos, candidates)
+        """(B, N), or (B, M, N) where M choices are drawn."""
+        return (videos, self.draws, candidates) if self.draws else (videos, candidates)
 
     def _train(self, logits_BNA: Tensor, valid_BN: Tensor, noise: Tensor) -> Kept:
         k = self.k_of(valid_BN.shape[1])
+        if self.draws:
+            draws = draw_choices(logits_BNA[..., 0], noise, max(k, 1), valid_BN)
+            kept = self._kept(draws.indices_BMK[:, 0], draws.mask_BK, logits_BNA, valid_BN)
+            return replace(kept, draws=draws)
         picks = sort_by_time(hard_topk(logits_BNA[..., 0], noise, self.tau, max(k, 1), valid_BN))
         return self._kept(picks.indices_BK, picks.mask_BK, logits_BNA, valid_BN, picks)
 

@@ -59,6 +59,21 @@ def retrieval_loss(
     Raises:
         ValueError: Shapes do not fit, or a text or video has no positive.
     """
+    texts_R, videos_C = retrieval_losses(
+        similarity_TV, scale, positives_TV, rows=rows, columns=columns
+    )
+    return (texts_R.mean() + videos_C.mean()) / 2
+
+
+def retrieval_losses(
+    similarity_TV: Tensor,
+    scale: Tensor | float,
+    positives_TV: Tensor | None = None,
+    *,
+    rows: slice | None = None,
+    columns: slice | None = None,
+) -> tuple[Tensor, Tensor]:
+    """As `retrieval_loss`, of each text (R,) and of each video (C,)."""
     if positives_TV is None:
         if similarity_TV.ndim != 2 or similarity_TV.shape[0] != similarity_TV.shape[1]:
             raise ValueError(
@@ -74,9 +89,10 @@ def retrieval_loss(
         logits_TV = similarity_TV.float() * scale
         every = slice(None)
         rows, columns = rows or every, columns or every
-        texts = _cross_entropy(logits_TV[rows], positives_TV[rows], "text")
-        videos = _cross_entropy(logits_TV.T[columns], positives_TV.T[columns], "video")
-        return (texts + videos) / 2
+        return (
+            _cross_entropy(logits_TV[rows], positives_TV[rows], "text"),
+            _cross_entropy(logits_TV.T[columns], positives_TV.T[columns], "video"),
+        )
 
 
 def _cross_entropy(logits_RC: Tensor, positives_RC: Tensor, what: str) -> Tensor:
@@ -85,4 +101,4 @@ def _cross_entropy(logits_RC: Tensor, positives_RC: Tensor, what: str) -> Tensor
     if lonely:
         raise ValueError(f"{what} {lonely[0]} of the batch belongs to nothing in it")
     log_RC = logits_RC.log_softmax(1)
-    return -(log_RC.masked_fill(~positives_RC, 0.0).sum(1) / counts_R).mean()
+    return -(log_RC.masked_fill(~positives_RC, 0.0).sum(1) / counts_R)
