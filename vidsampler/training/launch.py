@@ -135,7 +135,8 @@ def _killed(folder: Path, processes: int) -> VidsamplerError | None:
     return VidsamplerError(
         f"process {first['rank']} of {processes} (they count from 0) was killed by {name}",
         hint="SIGKILL often means that memory ran out: take a smaller --batch-size or less "
-        "--workers; the last checkpoint is whole, go on from it with --resume auto",
+        "--workers, and run it again; train goes on from its last checkpoint, which is whole, "
+        "with --resume auto",
         code=RANK_LOST,
     )
 
