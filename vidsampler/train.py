@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidsampler import plainyaml
 from vidsampler.errors import ConfigError, UsageError
-from vidsampler.folder_shards import folder_shards, left_out
+from vidsampler.folder_shards import folder_shards
 from vidsampler.training.run_folder import CONFIG, CURVES, LAST, replaced
 from vidsampler.training.settings import TrainConfig
 
@@ -39,7 +39,8 @@ class Trained:
         best: When the best weights were found, and what was measured then.
         test: On the test split of `shapes`, with the best weights.
         interrupted: The user ended it; `--resume auto` goes on.
-        left_out: Videos of `folder` that could not be used; ``errors.jsonl`` lists them too.
+        left_out: Videos of the splits in use that could not be put into shards; ``errors.jsonl``
+            lists them too.
     """
 
     folder: Path
@@ -156,11 +157,11 @@ def train(
     plan = plan_run(config, None if output is None else Path(output), resume=resume)
     with open_world(config.run.device) as world:
         loaded = _load(plan, world, progress)
-        left = tuple(left_out(loaded.shards)) if config.dataset.videos is not None else ()
-        if left and world.leads:
-            write_errors(plan.folder, left)
         with Stop(asked_to_stop, patient=world.size > 1) as stop:
             training = _training(plan, loaded, world, stop, watch)
+            left = _left_out(training)
+            if left and world.leads:
+                write_errors(plan.folder, left)
             whole = training.run()
         if not whole:
             seconds = time.perf_counter() - clock
@@ -283,6 +284,15 @@ def _training(
     if loaded.state is not None:
         training.resume(loaded.state)
     return training
+
+
+def _left_out(training: Training) -> tuple[Failure, ...]:
+    from vidsampler.shards.errors import left_out
+
+    readers = [training.loader.split.reader]
+    if training.validation is not None:
+        readers.append(training.validation.split.reader)
+    return tuple(each for reader in readers for each in left_out(reader))
 
 
 def evaluation_loader(folder: Path, retriever: Retriever, config: TrainConfig) -> Loader:

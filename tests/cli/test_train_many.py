@@ -24,6 +24,7 @@ class Started:
     def __init__(self) -> None:
         self.words: list[list[str]] = []
         self.fails: dict[str, int] = {}
+        self.code = 0
 
     def __call__(self, words: Sequence[str]) -> tuple[int, dict[str, Any]]:
         self.words.append(list(words))
@@ -36,7 +37,7 @@ class Started:
         (folder / "log.jsonl").write_text('{"step": 3, "epoch": 2.0, "loss": 1.0}\n')
         best = {"t2v": {"R@1": 12.5}, "selected_on": "val"}
         (folder / BEST / RESULT).write_text(json.dumps(best))
-        return 0, {}
+        return self.code, {}
 
     @property
     def runs(self) -> list[str]:
@@ -95,6 +96,16 @@ def test_a_failure_does_not_keep_the_others_from_theirs(
     ran = here(capsys, "train", "--run", "tmass/*", "--output", "other")
     assert ran.code == 130
     assert started.runs[3:] == ["tmass/msrvtt"]
+
+
+def test_videos_that_are_left_out_are_no_failure_of_a_run(
+    capsys: Capture, started: Started, tmp_path: Path
+) -> None:
+    started.code = 3
+    ran = here(capsys, "train", "--run", "tmass/*", "--json")
+    assert ran.code == 3
+    assert [(each["state"], each["error"]) for each in ran.json["runs"]] == [("trained", None)] * 3
+    assert "failed" not in ran.err
 
 
 def test_samplers_of_other_runs(capsys: Capture, started: Started, tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ def run(out: Output, words: Words, rerank: str, v2t: str, finish: Callable[[Resu
         typer.Exit: Some videos were missing, or other processes have done it.
         KeyboardInterrupt: The user ended them.
     """
+    from vidsampler.cached_shards import check_shards
     from vidsampler.evaluate import Options
     from vidsampler.evaluation.rerank import Method
 
@@ -85,6 +86,9 @@ def run(out: Output, words: Words, rerank: str, v2t: str, finish: Callable[[Resu
     if words.dry_run:
         _print_plan(out, plan)
         return
+    if plan.data.shards is not None:
+        # Before a backbone is fetched, and processes are started.
+        check_shards(plan.data.dataset, plan.data.shards, [plan.data.split])
     if (code := ranks.start(words.nproc or 1)) is not None:
         if code == INTERRUPTED:
             raise KeyboardInterrupt
@@ -93,8 +97,8 @@ def run(out: Output, words: Words, rerank: str, v2t: str, finish: Callable[[Resu
         result = _evaluate(out, plan, options, words)
         if ranks.leads():
             finish(result)
-            if result.missing and words.videos is not None:
-                # Of shards, that was said when they were made.
+            # That videos are not in the shards was said when these were made.
+            if result.unreadable or (result.missing and words.videos is not None):
                 ranks.end(SOME_FAILED)
 
 

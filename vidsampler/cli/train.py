@@ -30,6 +30,8 @@ EXAMPLE = (
     "  vidsampler train --run adaclip/msrvtt --shards msrvtt/ --nproc 4\n"
     "  vidsampler train --run 'mmsampler/*' --shards shards/ --dry-run"
 )
+_NAMED = 10
+"""So many videos that were left out are printed."""
 
 
 def command(
@@ -323,8 +325,10 @@ def _print(out: Output, done: Trained) -> None:
                 f"{test['showing_a_fact']:.3f} show a fact; "
                 f"{test['facts_shown']:.3f} of all facts are shown"
             )
-    for left in done.left_out:
+    for left in done.left_out[:_NAMED]:
         out.note(f"left out: {left.message}")
+    if len(done.left_out) > _NAMED:
+        out.note(f"and {len(done.left_out) - _NAMED:,} more: {done.folder}/errors.jsonl")
     if done.interrupted:
         out.note("interrupted: run the same command with --resume auto to go on")
 
