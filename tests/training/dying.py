@@ -21,5 +21,7 @@ def embed_videos(self: Retriever, *given: Any) -> Any:
 
 
 if __name__ == "__main__":
-    Retriever.embed_videos = embed_videos  # type: ignore[method-assign]
+    Retriever.embed_videos = embed_videos  # type: ignore[assignment, method-assign]
+    # torchrun ends the other as soon as it sees it; here it has the time to say something.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(main())

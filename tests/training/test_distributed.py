@@ -28,11 +28,11 @@ from vidsampler.training.world import World, open_world
 
 
 def torchrun(
-    processes: int, *words: str, seconds: float = 120, look: float = 0.1, **settings: str
+    processes: int, *words: str, seconds: float = 120, **settings: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs a module in several processes, at which torchrun looks from time to time."""
+    """Runs a module in several processes."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", str(processes), "--monitor-interval", str(look), "-m", *words]
+    command += ["--nproc-per-node", str(processes), "-m", *words]
     return subprocess.run(
         command,
         cwd=CHECKOUT,
@@ -166,8 +166,9 @@ def test_a_lost_rank_is_a_sentence_whoever_is_in_the_world(second: list[Any]) ->
         raise RuntimeError(reset)
     assert caught.value.message == f"rank 1 has lost another rank: {reset}"
     assert caught.value.code == "rank-lost"
-    with pytest.raises(InputError, match=r"^rank 1: x is damaged$"), open_world("cpu"):
+    with pytest.raises(InputError) as other, open_world("cpu"):
         raise InputError("x is damaged")
+    assert other.value.message == "rank 1: x is damaged"
     with pytest.raises(RuntimeError, match=r"^shapes do not fit$"), open_world("cpu"):
         raise RuntimeError("shapes do not fit")
     assert second[1::2] == ["destroyed"] * 3
@@ -188,12 +189,12 @@ def test_who_fails_does_not_wait_for_the_others(
     assert second[-1] == "destroyed"
 
 
+@pytest.mark.slow
 def test_a_rank_that_dies_ends_an_evaluation(tmp_path: Path) -> None:
     run = write_run(tmp_path, "clip4clip")
     words = ["tests.training.dying", "eval", str(run), "--dataset", "captions", "--device", "cpu"]
     words += ["--batch-size", "2", "--workers", "0", "--no-cache", "--json"]
-    # torchrun ends the others as soon as it sees it; here they have the time to say something.
-    ran = torchrun(2, *words, seconds=60, look=4)
+    ran = torchrun(2, *words, seconds=60)
     assert ran.returncode == 1
     error = json.loads(ran.stdout)["error"]
     assert error["message"].startswith("rank 0 has lost another rank: ")
