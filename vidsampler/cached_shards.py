@@ -55,7 +55,7 @@ def check_shards(
 
     Raises:
         UsageError: No folder is named, and the dataset is not `shapes`.
-        InputError: The folder is not there, or a split is not in it.
+        InputError: The folder is not there, or a split is not in it or not finished.
     """
     if shards is not None and not shards.is_dir():
         raise InputError(f"{shards}: no such folder of shards", code="missing")
@@ -82,8 +82,10 @@ def split_folder(shards: Path, split: str) -> Path:
     """The shards of one split.
 
     Raises:
-        InputError: There is no such split.
+        InputError: There is no such split, or not all of its shards are made yet.
     """
+    from vidsampler.shards.folder import check_finished
+
     folder = shards / split
     if not folder.is_dir():
         there = sorted(each.name for each in shards.iterdir() if any(each.glob("*.tar")))
@@ -106,6 +108,7 @@ def split_folder(shards: Path, split: str) -> Path:
             ),
             code="split",
         )
+    check_finished(folder)
     return folder
 
 

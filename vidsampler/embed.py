@@ -156,7 +156,7 @@ class _Run:
         self._write_side_files()
         report.failed = len(self._failed) + len(plan.unreadable)
         kinds = [each.failure.kind for each in self._failed.values()]
-        kinds += [error.code for error in plan.unreadable.values()]
+        kinds += [each.kind for each in plan.unreadable.values()]
         report.errors = dict(sorted(Counter(kinds).items()))
         waiting = len(plan.todo) - self._finished
         report.skipped = len(plan.sources) - len(self._failed) - report.done - waiting
@@ -317,14 +317,10 @@ class _Run:
         from vidsampler.files import write_file
         from vidsampler.shards.errors import write_errors
         from vidsampler.shards.folder import CONFIG
-        from vidsampler.shards.manifest import Failure
 
         assert self._manifest is not None
         failures = [each.failure for each in self._failed.values()]
-        failures += [
-            Failure("", source, "find", error.code, error.message)
-            for source, error in self._plan.unreadable.items()
-        ]
+        failures += self._plan.unreadable.values()
         write_errors(self._plan.index, failures)
         text = plainyaml.dump(self._manifest.config)
         write_file(self._plan.index / CONFIG, text.encode("utf-8"))

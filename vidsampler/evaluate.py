@@ -193,7 +193,7 @@ def run_evaluation(
             workers=options.workers,
             progress=watch.rendered,
         )
-        _say_missing(split.missing, len(split.keys), plan, watch)
+        _say_missing(split, plan.data.split, watch)
         folder = cache_dir() / FOLDER if options.cache else None
         cache = EmbeddingCache(retriever, folder, world, watch.note)
         videos = cache.videos(split.source, split.keys, split.fingerprint, watch.embedded)
@@ -240,6 +240,7 @@ def run_evaluation(
         seed=retriever.config.seed,
         checkpoint=plan.name,
         missing=split.missing,
+        unreadable=split.unreadable,
         notes=retriever.config.notes,
     )
 
@@ -303,13 +304,19 @@ def _frames_kept(videos: VideoFeatures) -> dict[str, float]:
     return {"mean": float(counts_V.mean()), "p50": float(p50), "p95": float(p95)}
 
 
-def _say_missing(missing: list[str], there: int, plan: Plan, watch: Watch) -> None:
-    if missing:
-        named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        watch.note(
-            f"{len(missing):,} of {there + len(missing):,} videos of split {plan.data.split} are "
-            f"missing, and their captions are left out: {named}"
-        )
+def _say_missing(split: EvalSplit, name: str, watch: Watch) -> None:
+    whole = len(split.keys) + len(split.missing)
+    unreadable = set(split.unreadable)
+    for ids, what in (
+        ([each for each in split.missing if each not in unreadable], "are missing"),
+        (split.unreadable, "could not be read when the shards were made"),
+    ):
+        if ids:
+            named = ", ".join(ids[:5]) + (", ..." if len(ids) > 5 else "")
+            watch.note(
+                f"{len(ids):,} of {whole:,} videos of split {name} {what}, and their captions are "
+                f"left out: {named}"
+            )
 
 
 def _path(value: str | Path | None) -> Path | None:

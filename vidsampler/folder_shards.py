@@ -88,22 +88,19 @@ def folder_shards(
 
 def _check_usable(videos: Path, shards: Path, count: int) -> None:
     from vidsampler.shards import Reader
+    from vidsampler.shards.errors import left_out
 
-    failed = left_out(shards)
+    failed: list[Failure] = []
+    usable: dict[str, int] = {}
     for split in ("train", "val"):
         with Reader(shards / split) as reader:
-            usable = len(reader)
-        if usable < _LEAST:
+            usable[split] = len(reader)
+            failed += left_out(reader)
+    for split, number in usable.items():
+        if number < _LEAST:
             raise InputError(
                 f"{videos}: {len(failed)} of {count} videos cannot be used, such as "
-                f"{failed[0].message}; that leaves {usable} for the split {split}, which needs "
+                f"{failed[0].message}; that leaves {number} for the split {split}, which needs "
                 f"{_LEAST} to make montages of",
                 code="too-few",
             )
-
-
-def left_out(shards: Path) -> list[Failure]:
-    """The videos that could not be used when these shards were made."""
-    from vidsampler.shards.errors import read_errors
-
-    return [each for split in ("train", "val") for each in read_errors(shards / split)]

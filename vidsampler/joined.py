@@ -126,7 +126,7 @@ def settle_splits(out: Path, headers: Mapping[str, Mapping[str, Any]], *, overwr
     """
     from vidsampler.shards.folder import OutputFolder
 
-    found = _headers(out)
+    found = dataset_headers(out)
     settings = next(iter(headers.values()))["settings"]
     if overwrite:
         # Of what is made again it no longer speaks the truth.
@@ -153,7 +153,7 @@ def settle_splits(out: Path, headers: Mapping[str, Mapping[str, Any]], *, overwr
                 (out / name).rmdir()
 
 
-def _headers(out: Path) -> dict[str, dict[str, Any]]:
+def dataset_headers(out: Path) -> dict[str, dict[str, Any]]:
     """The first line of the plan of each split below a folder."""
     from vidsampler.shards.folder import PLAN
 

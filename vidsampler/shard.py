@@ -95,18 +95,13 @@ def _folder(folder: str | Path) -> Path:
 
 def _shards(folder: Path) -> Source | None:
     from vidsampler.shards import Reader
-    from vidsampler.shards.folder import unfinished
+    from vidsampler.shards.folder import check_finished
     from vidsampler.shards.manifest import committed
 
     if not committed(folder) and not any(folder.glob("*.tar")):
         return None
     with Reader(folder) as reader:
-        if waiting := unfinished(folder, {manifest.name for manifest in reader.manifests}):
-            raise InputError(
-                f"{folder}: {waiting} of its shards are planned and not made yet",
-                hint="run the command that was interrupted again",
-                code="uncommitted",
-            )
+        check_finished(folder)
         origins = {source: (key, folder) for key, source in reader.sources.items()}
         return Source(folder, "shards", origins, reader.manifests[0].recipe)
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidsampler import plainyaml
-from vidsampler.errors import ConfigError, UsageError, VidsamplerError
-from vidsampler.folder_shards import folder_shards, left_out
+from vidsampler.errors import ConfigError, UsageError
+from vidsampler.folder_shards import folder_shards
 from vidsampler.training.run_folder import CONFIG, CURVES, LAST, replaced
 from vidsampler.training.settings import TrainConfig
 
@@ -41,7 +39,8 @@ class Trained:
         best: When the best weights were found, and what was measured then.
         test: On the test split of `shapes`, with the best weights.
         interrupted: The user ended it; `--resume auto` goes on.
-        left_out: Videos of `folder` that could not be used; ``errors.jsonl`` lists them too.
+        left_out: Videos of the splits in use that could not be put into shards; ``errors.jsonl``
+            lists them too.
     """
 
     folder: Path
@@ -156,13 +155,13 @@ def train(
 
     clock = time.perf_counter()
     plan = plan_run(config, None if output is None else Path(output), resume=resume)
-    with _apart_ranks(), open_world(config.run.device) as world:
+    with open_world(config.run.device) as world:
         loaded = _load(plan, world, progress)
-        left = tuple(left_out(loaded.shards)) if config.dataset.videos is not None else ()
-        if left and world.leads:
-            write_errors(plan.folder, left)
         with Stop(asked_to_stop, patient=world.size > 1) as stop:
             training = _training(plan, loaded, world, stop, watch)
+            left = _left_out(training)
+            if left and world.leads:
+                write_errors(plan.folder, left)
             whole = training.run()
         if not whole:
             seconds = time.perf_counter() - clock
@@ -197,28 +196,6 @@ class _Loaded:
     shards: Path
     size: int
     state: dict[str, Any] | None
-
-
-@contextmanager
-def _apart_ranks() -> Iterator[None]:
-    """Says which rank an error is of, and what it means when another rank has gone."""
-    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    try:
-        yield
-    except VidsamplerError as error:
-        if rank > 0:
-            error.message = f"rank {rank}: {error.message}"
-        raise
-    except RuntimeError as error:
-        # What gloo and nccl raise when a connection ends or nothing comes for a while.
-        lost = ("gloo", "nccl", "connection", "timed out", "peer")
-        if size > 1 and any(word in str(error).lower() for word in lost):
-            raise VidsamplerError(
-                f"rank {rank} has lost another rank: {str(error).partition(chr(10))[0]}",
-                hint="see that rank's own error above; then go on with --resume auto",
-                code="rank-lost",
-            ) from error
-        raise
 
 
 def _load(plan: Plan, world: World, progress: Progress | None) -> _Loaded:
@@ -307,6 +284,15 @@ def _training(
     if loaded.state is not None:
         training.resume(loaded.state)
     return training
+
+
+def _left_out(training: Training) -> tuple[Failure, ...]:
+    from vidsampler.shards.errors import left_out
+
+    readers = [training.loader.split.reader]
+    if training.validation is not None:
+        readers.append(training.validation.split.reader)
+    return tuple(each for reader in readers for each in left_out(reader))
 
 
 def evaluation_loader(folder: Path, retriever: Retriever, config: TrainConfig) -> Loader:

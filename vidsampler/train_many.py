@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from vidsampler import plainyaml
 from vidsampler.errors import InputError, UsageError
 from vidsampler.runs import PublishedRun, matching_runs, published_run
-from vidsampler.training.journal import read_log
-from vidsampler.training.run_folder import BEST, CONFIG, LAST, RESULT
+from vidsampler.training.run_folder import BEST, LAST, PROGRESS, RESULT, replaced
 
 State = Literal["nothing yet", "begun", "trained"]
 
@@ -44,12 +42,16 @@ class PlannedRun:
 
     def state(self) -> State:
         """What is there of it."""
-        if not (self.folder / LAST).is_dir():
-            return "nothing yet"
-        epochs = plainyaml.load((self.folder / CONFIG).read_text("utf-8"))["training"]["epochs"]
-        steps = [line for line in read_log(self.folder) if "loss" in line]
-        done = steps[-1]["epoch"] if steps else 0
-        return "trained" if done >= epochs - 1e-6 else "begun"
+        last = self.folder / LAST
+        if not last.is_dir():
+            return "begun" if replaced(last).is_dir() else "nothing yet"
+        # Not by the log, which is ahead of the weights. The best ones are there before the last.
+        try:
+            progress = json.loads((last / PROGRESS).read_bytes())
+            whole = progress["step"] >= progress["of"] and (self.folder / BEST / RESULT).is_file()
+        except (OSError, ValueError, KeyError, TypeError):
+            whole = False
+        return "trained" if whole else "begun"
 
     def best(self) -> dict[str, Any] | None:
         """What was measured when its best weights were found; None where nothing was yet."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from tests.cli.running import Ran, apart, here, imported
 from tests.evaluated import write_run, write_videos
 from vidsampler import plainyaml
+from vidsampler.cli.app import main
+from vidsampler.training import launch
 
 Capture = pytest.CaptureFixture[str]
 CONTRACT = {
@@ -94,6 +97,66 @@ def test_missing_videos_are_named_and_make_an_exit_code(
     )
 
 
+class Alone:
+    """Stands for torchrun: the first process of what it should start, in this one."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, ended: bool = False) -> None:
+        self._monkeypatch = monkeypatch
+        self._ended = ended
+        self.codes: list[int] = []
+        monkeypatch.setattr(launch, "_wait", self)
+
+    def __call__(self, command: Sequence[str], environment: dict[str, str]) -> tuple[int, bool]:
+        if self._ended:
+            return 143, True
+        with self._monkeypatch.context() as patch:
+            for name, value in (("RANK", "0"), ("WORLD_SIZE", "1")):
+                patch.setenv(name, value)
+            patch.setenv(launch.ERRORS, environment[launch.ERRORS])
+            self.codes.append(main(command[command.index("vidsampler") + 1 :]))
+        return int(self.codes[-1] != 0), False
+
+    def evaluate(self, capsys: Capture, *words: str) -> Ran:
+        """`vidsampler eval --nproc 2 --json`."""
+        line = ["eval", *words, "--dataset", "captions", "--device", "cpu", "--nproc", "2"]
+        line.append("--json")
+        self._monkeypatch.setattr("sys.argv", ["vidsampler", *line])
+        return here(capsys, *line)
+
+
+def test_missing_videos_of_several_processes_are_no_failure(
+    capsys: Capture, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = write_videos(tmp_path / "videos", [("a.mp4", "a thing"), ("gone", "another")])
+    alone = Alone(monkeypatch)
+    ran = alone.evaluate(capsys, str(folder / "adaclip"), "--videos", str(videos))
+    assert alone.codes == [0]
+    assert (ran.code, ran.json["queries"], ran.json["missing"]) == (3, 1, ["gone"])
+
+
+def test_an_error_of_several_processes_is_said_once(
+    capsys: Capture, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    videos = write_videos(tmp_path / "videos", [("a.mp4", "a thing")], split="train")
+    alone = Alone(monkeypatch)
+    ran = alone.evaluate(capsys, str(folder / "adaclip"), "--videos", str(videos))
+    assert (alone.codes, ran.code) == ([2], 2)
+    assert "unknown split 'test'" in ran.json["error"]["message"]
+    # And Ctrl-C.
+    ran = Alone(monkeypatch, ended=True).evaluate(capsys, str(folder / "adaclip"))
+    assert (ran.code, ran.json["error"]["code"]) == (130, "interrupted")
+
+
+def test_other_processes_than_the_first_print_no_json(
+    capsys: Capture, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("RANK", "1"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    ran = evaluate(capsys, str(folder / "adaclip"), "--which", "worst", "--json")
+    assert (ran.code, ran.out) == (2, "")
+    assert "unknown choice of weights 'worst'" in ran.err
+
+
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds(folder: Path, tmp_path: Path) -> None:
     found = []
@@ -108,6 +171,20 @@ def test_two_processes_find_what_one_finds(folder: Path, tmp_path: Path) -> None
         del result["seconds"]
         found.append(result)
     assert found[0] == found[1]
+
+
+@pytest.mark.slow
+def test_what_two_processes_leave_out_and_refuse(folder: Path, tmp_path: Path) -> None:
+    captions = [("a.mp4", "a thing"), ("b.mp4", "another"), ("gone", "a third one")]
+    videos = write_videos(tmp_path / "videos", captions)
+    words = ["eval", str(folder / "adaclip"), "--dataset", "captions", "--device", "cpu"]
+    words += ["--nproc", "2", "--videos", str(videos), "--json"]
+    ran = apart(*words, OMP_NUM_THREADS="1")
+    assert (ran.code, ran.json["missing"]) == (3, ["gone"]), ran.err
+    ran = apart(*words, "--split", "val", OMP_NUM_THREADS="1")
+    assert ran.code == 2
+    assert "unknown split 'val'" in ran.json["error"]["message"]
+    assert "Traceback" not in ran.err
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,13 @@ from tests.cli.running import here
 from tests.training.tiny_run import tiny, write_shards
 from vidsampler import plainyaml
 from vidsampler.cli import train_many
-from vidsampler.training.run_folder import BEST, CONFIG, LAST, RESULT
+from vidsampler.errors import VidsamplerError
+from vidsampler.runs import published_run
+from vidsampler.train import train
+from vidsampler.train_many import PlannedRun
+from vidsampler.training import loop
+from vidsampler.training.journal import read_log
+from vidsampler.training.run_folder import BEST, LAST, PROGRESS, RESULT
 
 Capture = pytest.CaptureFixture[str]
 
@@ -24,6 +30,7 @@ class Started:
     def __init__(self) -> None:
         self.words: list[list[str]] = []
         self.fails: dict[str, int] = {}
+        self.code = 0
 
     def __call__(self, words: Sequence[str]) -> tuple[int, dict[str, Any]]:
         self.words.append(list(words))
@@ -32,11 +39,10 @@ class Started:
             return self.fails[name], {"error": {"message": "no room", "hint": None}}
         (folder / LAST).mkdir(parents=True)
         (folder / BEST).mkdir()
-        (folder / CONFIG).write_text("training: {epochs: 2}\n")
-        (folder / "log.jsonl").write_text('{"step": 3, "epoch": 2.0, "loss": 1.0}\n')
+        (folder / LAST / PROGRESS).write_text('{"step": 3, "of": 3}')
         best = {"t2v": {"R@1": 12.5}, "selected_on": "val"}
         (folder / BEST / RESULT).write_text(json.dumps(best))
-        return 0, {}
+        return self.code, {}
 
     @property
     def runs(self) -> list[str]:
@@ -97,6 +103,16 @@ def test_a_failure_does_not_keep_the_others_from_theirs(
     assert started.runs[3:] == ["tmass/msrvtt"]
 
 
+def test_videos_that_are_left_out_are_no_failure_of_a_run(
+    capsys: Capture, started: Started, tmp_path: Path
+) -> None:
+    started.code = 3
+    ran = here(capsys, "train", "--run", "tmass/*", "--json")
+    assert ran.code == 3
+    assert [(each["state"], each["error"]) for each in ran.json["runs"]] == [("trained", None)] * 3
+    assert "failed" not in ran.err
+
+
 def test_samplers_of_other_runs(capsys: Capture, started: Started, tmp_path: Path) -> None:
     assert here(capsys, "train", "--run", "mmsampler/transfer-*-lstm").code == 0
     source = "mmsampler/transfer-activitynet-lstm"
@@ -128,6 +144,37 @@ def test_mistakes(
     ran = here(capsys, "train", *words)
     assert (ran.code, ran.out, started.words) == (2, "", [])
     assert message in ran.err
+
+
+@pytest.mark.parametrize(
+    ("times", "killed_at"), [(1, "measure"), (1, "save_last"), (0, "save_last"), (0, "save_best")]
+)
+def test_a_run_is_trained_when_its_weights_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, killed_at: str
+) -> None:
+    """The last line of the log is there before the last validation, and that before the weights."""
+    write_shards(tmp_path / "shards", train=6, val=4)
+    config = tiny(tmp_path, "clip4clip", run={"evals_per_epoch": times})
+    run = tmp_path / "run"
+    planned = PlannedRun("xpool/msvd", published_run("xpool/msvd"), run, None, None)
+    assert planned.state() == "nothing yet"
+    of_loop = getattr(loop, killed_at)
+
+    def killed(*given: Any) -> Any:
+        if len([line for line in read_log(run) if "loss" in line]) == 2:
+            raise VidsamplerError("killed")
+        return of_loop(*given)
+
+    monkeypatch.setattr(loop, killed_at, killed)
+    with pytest.raises(VidsamplerError, match="killed"):
+        train(config, run)
+    assert planned.state() == "begun"
+    monkeypatch.setattr(loop, killed_at, of_loop)
+    assert train(config, run, resume=True).steps == 2
+    assert planned.state() == "trained"
+    # As if it had been killed between the two renames of a last save.
+    (run / LAST).rename(run / ".last-old")
+    assert planned.state() == "begun"
 
 
 @pytest.mark.slow

@@ -173,6 +173,17 @@ def test_only_the_same_queries_are_compared() -> None:
     ):
         assert compare.why_not_paired(base, other) == why
         assert compare.differences(["a", "b"], [base, other]) == []
+    # As many videos, and others.
+    lacking = [
+        result_of(rank_matrix(scores, [0, 0, 1, 1, 2, 2]), dataset="msvd", missing=missing)
+        for missing in (["x", "y"], ["y", "z"], ["y", "x"])
+    ]
+    assert compare.why_not_paired(*lacking[:2]) == "other videos are missing, such as x"
+    assert compare.why_not_paired(base, lacking[0]) == "other videos are missing, such as x"
+    assert [(each.result, each.baseline) for each in compare.differences("abc", lacking)] == [
+        ("c", "a"),
+        ("c", "a"),
+    ]
     grouped = result_of(
         rank_matrix(scores, [0, 0, 1, 1, 2, 2], v2t="grouped"),
         dataset="msvd",

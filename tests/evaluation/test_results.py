@@ -56,6 +56,7 @@ def test_a_result_by_hand() -> None:
         "checkpoint": None,
         "similarity": "sim.npy",
         "missing": [],
+        "unreadable": [],
         "notes": [],
     }
 

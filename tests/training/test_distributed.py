@@ -13,15 +13,18 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
 from tests.cli.running import CHECKOUT
+from tests.evaluated import write_run
 from tests.training.tiny_run import CONVOLUTIONS, DRAWS, METHODS, tiny, write_shards
 from vidsampler import plainyaml
+from vidsampler.errors import InputError, VidsamplerError
 from vidsampler.training.checkpoint import read_state
 from vidsampler.training.frozen import SharedBatchNorm
 from vidsampler.training.journal import read_log
-from vidsampler.training.world import World
+from vidsampler.training.world import World, open_world
 
 
 def torchrun(
@@ -135,3 +138,67 @@ def test_ctrl_c_reaches_all_processes_and_the_run_goes_on(tmp_path: Path) -> Non
     assert process.returncode == 130, err
     assert "of 20,000 steps" in out
     assert read_state(tmp_path / "run")["step"] == len(read_log(tmp_path / "run"))
+
+
+@pytest.fixture
+def second(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """This process is rank 1 of 2, alone: what is asked of `torch.distributed`."""
+    asked: list[Any] = []
+    for name, value in (("RANK", "1"), ("LOCAL_RANK", "0"), ("WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(dist, "init_process_group", lambda *args, **more: asked.append(more))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: asked.append("destroyed"))
+    monkeypatch.setattr(dist, "get_rank", lambda: 1)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    return asked
+
+
+def test_ranks_may_be_far_apart(second: list[Any]) -> None:
+    """One may save, or decode longer videos than another, for more than a minute."""
+    with open_world("cpu"):
+        pass
+    given, end = second
+    assert given["timeout"].total_seconds() >= 1800
+    assert end == "destroyed"
+
+
+def test_a_lost_rank_is_a_sentence_whoever_is_in_the_world(second: list[Any]) -> None:
+    reset = "[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1234"
+    with pytest.raises(VidsamplerError) as caught, open_world("cpu"):
+        raise RuntimeError(reset)
+    assert caught.value.message == f"rank 1 has lost another rank: {reset}"
+    assert caught.value.code == "rank-lost"
+    with pytest.raises(InputError) as other, open_world("cpu"):
+        raise InputError("x is damaged")
+    assert other.value.message == "rank 1: x is damaged"
+    with pytest.raises(RuntimeError, match=r"^shapes do not fit$"), open_world("cpu"):
+        raise RuntimeError("shapes do not fit")
+    assert second[1::2] == ["destroyed"] * 3
+
+
+def test_who_fails_does_not_wait_for_the_others(
+    second: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """nccl would take its leave together with ranks that are waiting for something else."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    with pytest.raises(InputError), open_world("cuda"):
+        raise InputError("x is damaged")
+    with open_world("cuda"):
+        pass
+    assert [each for each in second if each == "destroyed"] == ["destroyed"]
+    assert second[-1] == "destroyed"
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_ends_an_evaluation(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "clip4clip")
+    words = ["tests.training.dying", "eval", str(run), "--dataset", "captions", "--device", "cpu"]
+    words += ["--batch-size", "2", "--workers", "0", "--no-cache", "--json"]
+    ran = torchrun(2, *words, seconds=60)
+    assert ran.returncode == 1
+    error = json.loads(ran.stdout)["error"]
+    assert error["message"].startswith("rank 0 has lost another rank: ")
+    assert error["code"] == "rank-lost"
+    assert "internal error" not in ran.stdout + ran.stderr

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vidsampler import registry
-from vidsampler.cli import eval_checkpoint, eval_pictures, recipes
+from vidsampler.cli import eval_checkpoint, eval_pictures, ranks, recipes
 from vidsampler.cli.options import Debug, Json, Value, output_of
 from vidsampler.cli.output import Output
 from vidsampler.errors import UsageError, unknown
@@ -186,6 +186,7 @@ def command(
     paired bootstrap intervals (95%) of the difference in R@1.
     """
     out = output_of(context)
+    ranks.one_speaks(out)
     given = {
         "--split": (split, "checkpoint"),
         "--shards": (shards, "checkpoint"),
@@ -277,11 +278,7 @@ def command(
         queries=queries,
         dry_run=dry_run,
     )
-    found = eval_checkpoint.run(out, words, how, convention)
-    if found is not None:
-        _finish(out, found, output)
-        if code := eval_checkpoint.exit_code(found, words):
-            raise typer.Exit(code)
+    eval_checkpoint.run(out, words, how, convention, lambda found: _finish(out, found, output))
 
 
 def _finish(out: Output, result: Result, output: Path | None) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import TYPE_CHECKING, cast
 import typer
 
 from vidsampler import plainyaml
+from vidsampler.cli import ranks
 from vidsampler.cli.eval_pictures import check_pictures, write_pictures
-from vidsampler.cli.extract import SOME_FAILED, Bar
+from vidsampler.cli.extract import INTERRUPTED, SOME_FAILED, Bar
 from vidsampler.cli.options import Value
 from vidsampler.cli.output import Output, Progress
 from vidsampler.config import Layer, flag_layer, set_layer
@@ -55,15 +55,23 @@ class Words:
     dry_run: bool
 
 
-def run(out: Output, words: Words, rerank: str, v2t: str) -> Result | None:
-    """Evaluates; the result in the process that talks to the user, None in others.
+def run(out: Output, words: Words, rerank: str, v2t: str, finish: Callable[[Result], None]) -> None:
+    """Evaluates.
+
+    Args:
+        out: The sink.
+        words: What the command line says.
+        rerank: Of `evaluation.rerank`.
+        v2t: Of `evaluation.ranks`.
+        finish: Called with the result, in the process that talks to the user.
 
     Raises:
-        typer.Exit: Other processes have done it, or nothing was to be done.
+        typer.Exit: Some videos were missing, or other processes have done it.
+        KeyboardInterrupt: The user ended them.
     """
+    from vidsampler.cached_shards import check_shards
     from vidsampler.evaluate import Options
     from vidsampler.evaluation.rerank import Method
-    from vidsampler.training.launch import launch, under_torchrun
 
     check_pictures(words.pictures, words.queries)
     plan = _plan(words)
@@ -77,15 +85,21 @@ def run(out: Output, words: Words, rerank: str, v2t: str) -> Result | None:
     )
     if words.dry_run:
         _print_plan(out, plan)
-        raise typer.Exit(0)
-    if (words.nproc or 1) > 1 and not under_torchrun():
-        raise typer.Exit(launch(sys.argv[1:], words.nproc or 1))
-    return _evaluate(out, plan, options, words)
-
-
-def exit_code(result: Result, words: Words) -> int:
-    """3 where videos were missing that were looked for here; of shards that was said before."""
-    return SOME_FAILED if result.missing and words.videos is not None else 0
+        return
+    if plan.data.shards is not None:
+        # Before a backbone is fetched, and processes are started.
+        check_shards(plan.data.dataset, plan.data.shards, [plan.data.split])
+    if (code := ranks.start(words.nproc or 1)) is not None:
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        raise typer.Exit(code)
+    with ranks.leaving_errors(out):
+        result = _evaluate(out, plan, options, words)
+        if ranks.leads():
+            finish(result)
+            # That videos are not in the shards was said when these were made.
+            if result.unreadable or (result.missing and words.videos is not None):
+                ranks.end(SOME_FAILED)
 
 
 def _plan(words: Words) -> Plan:
@@ -119,12 +133,11 @@ def _plan(words: Words) -> Plan:
     return plan_evaluation(words.checkpoint, data, layers, cast(Which, words.which or "best"))
 
 
-def _evaluate(out: Output, plan: Plan, options: Options, words: Words) -> Result | None:
+def _evaluate(out: Output, plan: Plan, options: Options, words: Words) -> Result:
     from vidsampler.evaluate import Evaluated, Watch, run_evaluation
 
-    if os.environ.get("RANK", "0") != "0":
-        run_evaluation(plan, options)
-        return None
+    if not ranks.leads():
+        return run_evaluation(plan, options)
     with Bar(out) as rendered, Bar(out) as embedded, _Texts(out) as scored:
 
         def embed(done: int, total: int) -> None:

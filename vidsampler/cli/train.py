@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vidsampler import plainyaml
-from vidsampler.cli import recipes
+from vidsampler.cli import ranks, recipes
 from vidsampler.cli.extract import INTERRUPTED, SOME_FAILED, Bar
 from vidsampler.cli.options import Debug, Json, Value, output_of
-from vidsampler.cli.output import Output, Progress, as_error
+from vidsampler.cli.output import Output, Progress
 from vidsampler.config import Layer, file_layer, flag_layer, set_layer
 from vidsampler.errors import UsageError
 
@@ -32,6 +30,8 @@ EXAMPLE = (
     "  vidsampler train --run adaclip/msrvtt --shards msrvtt/ --nproc 4\n"
     "  vidsampler train --run 'mmsampler/*' --shards shards/ --dry-run"
 )
+_NAMED = 10
+"""So many videos that were left out are printed."""
 
 
 def command(
@@ -149,16 +149,13 @@ def command(
     from vidsampler.cached_shards import check_shards
     from vidsampler.cli.train_many import train_many
     from vidsampler.runs import is_pattern
-    from vidsampler.shards.errors import read_errors
     from vidsampler.train import plan_run
-    from vidsampler.training.launch import launch, launched, leave_error, under_torchrun
+    from vidsampler.training.launch import launched, under_torchrun
     from vidsampler.training.run_folder import CONFIG
     from vidsampler.training.settings import train_config
 
     out = output_of(context)
-    if under_torchrun() and os.environ["RANK"] != "0":
-        # Of several processes one prints the object; errors of the others are text.
-        out.json = False
+    ranks.one_speaks(out)
     if run is not None and is_pattern(run):
         train_many(context, out)
         return
@@ -203,7 +200,7 @@ def command(
     if freeze_backbone:
         layers.append(Layer("--freeze-backbone", {"training": {"freeze": ["all"]}}))
     resolved = train_config(layers, method=method, dataset=dataset, run=run)
-    if not under_torchrun() or (os.environ["RANK"] == "0" and not launched()):
+    if not under_torchrun() or (ranks.leads() and not launched()):
         _note_ignored(out, resolved.sampler, top_k=top_k, keep_target=keep_target)
     plan = plan_run(resolved, output, resume=resume is not None)
     if dry_run:
@@ -211,24 +208,10 @@ def command(
         return
     data = resolved.dataset
     check_shards(data.name, data.shards, resolved.splits, data.videos)
-    if nproc > 1 and not under_torchrun():
-        code = launch(sys.argv[1:], nproc)
-        if not code and data.videos is not None and read_errors(plan.folder):
-            code = SOME_FAILED
-        if code:
-            raise typer.Exit(code)
-        return
-    try:
+    if (code := ranks.start(nproc)) is not None:
+        raise typer.Exit(code)
+    with ranks.leaving_errors(out):
         _train(out, plan, resume=resume is not None)
-    except typer.Exit:
-        raise
-    except Exception as error:
-        known = as_error(error)
-        if not leave_error(known):
-            raise
-        if debug:
-            out.problem(known)
-        raise typer.Exit(known.exit_code) from error
 
 
 def _run_of(path: Path) -> Path:
@@ -258,10 +241,9 @@ def _note_ignored(
 
 def _train(out: Output, plan: Plan, *, resume: bool) -> None:
     from vidsampler.train import train
-    from vidsampler.training.launch import under_torchrun
     from vidsampler.training.loop import Watch
 
-    leads = os.environ.get("RANK", "0") == "0"
+    leads = ranks.leads()
     with Bar(out) as videos, _Steps(out, videos) as bar:
         done = train(
             plan.config,
@@ -275,9 +257,8 @@ def _train(out: Output, plan: Plan, *, resume: bool) -> None:
         _print(out, done)
     if done.interrupted:
         raise typer.Exit(INTERRUPTED)
-    # Of several processes, who started them says so: torchrun takes it for a failure.
-    if done.left_out and not under_torchrun():
-        raise typer.Exit(SOME_FAILED)
+    if done.left_out:
+        ranks.end(SOME_FAILED)
 
 
 class _Steps:
@@ -344,8 +325,10 @@ def _print(out: Output, done: Trained) -> None:
                 f"{test['showing_a_fact']:.3f} show a fact; "
                 f"{test['facts_shown']:.3f} of all facts are shown"
             )
-    for left in done.left_out:
+    for left in done.left_out[:_NAMED]:
         out.note(f"left out: {left.message}")
+    if len(done.left_out) > _NAMED:
+        out.note(f"and {len(done.left_out) - _NAMED:,} more: {done.folder}/errors.jsonl")
     if done.interrupted:
         out.note("interrupted: run the same command with --resume auto to go on")
 

@@ -32,7 +32,7 @@ def train_many(context: typer.Context, out: Output) -> None:
 
     Raises:
         UsageError, InputError: As `plan_runs`; or a --resume that is for a single run.
-        typer.Exit: Some runs failed, or the user ended it.
+        typer.Exit: Some runs failed or left videos out, or the user ended it.
     """
     given = context.params
     if given["resume"] not in (None, "auto"):
@@ -42,7 +42,7 @@ def train_many(context: typer.Context, out: Output) -> None:
     shards = None if given["shards"] is None else Path(given["shards"])
     planned = plan_runs(given["run"], given["output"] or Path("runs"), shards)
     failed: dict[str, VidsamplerError] = {}
-    code = 0
+    code, some_left_out = 0, False
     for each in [] if given["dry_run"] else planned:
         if each.state() == "trained":
             continue
@@ -51,7 +51,9 @@ def train_many(context: typer.Context, out: Output) -> None:
         code, said = start(["train", *each.words(), *_shared(context), "--json"])
         if code == INTERRUPTED:
             break
-        if code:
+        if code == SOME_FAILED:
+            some_left_out = True
+        elif code:
             error = said.get("error", {})
             message = error.get("message", f"it ended with {code} and said nothing")
             failed[each.name] = VidsamplerError(message, hint=error.get("hint"))
@@ -68,6 +70,7 @@ def train_many(context: typer.Context, out: Output) -> None:
         raise typer.Exit(INTERRUPTED)
     if failed:
         out.note(f"{len(failed)} of {len(planned)} runs failed: {', '.join(failed)}")
+    if failed or some_left_out:
         raise typer.Exit(SOME_FAILED)
 
 

@@ -111,6 +111,8 @@ def why_not_paired(baseline: Result, result: Result) -> str | None:
         one, other = getattr(baseline, name), getattr(result, name)
         if one != other:
             return f"{name} {one} and {other}"
+    if different := set(baseline.missing) ^ set(result.missing):
+        return f"other videos are missing, such as {min(different)}"
     if baseline.ranks.owners != result.ranks.owners:
         return "other owners"
     return None

@@ -24,8 +24,9 @@ from vidsampler.evaluation.ranks import Ints
 from vidsampler.evaluation.video_folder import VideoFile, VideoFolder
 from vidsampler.extract import find_videos
 from vidsampler.files import to_json_bytes
-from vidsampler.joined import DATASET
+from vidsampler.joined import DATASET, dataset_headers
 from vidsampler.retriever import Retriever
+from vidsampler.shards.errors import left_out
 from vidsampler.training.loader import Loader, LoaderConfig
 from vidsampler.training.split import Split
 
@@ -42,7 +43,8 @@ class EvalSplit:
         wordings_T: (T,) the words of each caption.
         owners_T: (T,) the video of each caption.
         training_captions: Gives the distinct captions of split train.
-        missing: Ids whose video is not there.
+        missing: Ids whose video is not there, or could not be read when the shards were made.
+        unreadable: The latter.
         protocol: How captions and videos belong together.
     """
 
@@ -54,6 +56,7 @@ class EvalSplit:
     owners_T: Ints
     training_captions: Callable[[], list[str]]
     missing: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
     protocol: str | None = None
 
 
@@ -76,8 +79,8 @@ def open_split(
 
     Raises:
         UsageError: The shards are of another dataset, or nobody says where they are.
-        InputError: The split is missing, empty or damaged, two videos have one id, or no video of
-            it is there.
+        InputError: The split is missing, empty, damaged or not finished, two videos have one id,
+            or no video of it is there.
     """
     if plan.data.videos is not None:
         return _videos(plan, plan.data.videos, retriever, batch_size, workers)
@@ -98,6 +101,7 @@ def _shards(
     shards = _shards_folder(plan, size, progress)
     account = _account(shards, plan.data)
     folder = split_folder(shards, plan.data.split)
+    _check_counted(shards, plan.data.split, account)
     loader = Loader(
         folder,
         LoaderConfig(
@@ -114,6 +118,9 @@ def _shards(
     split = loader.split
     if not split.captions:
         split.need_captions()
+    there = set(split.reader.sources.values())
+    unreadable = [each.source for each in left_out(split.reader) if each.key]
+    missing = list(account.get("missing", {}).get(plan.data.split, ()))
     content = [size, [[each.name, each.sha256] for each in split.reader.manifests]]
     return EvalSplit(
         source=loader,
@@ -123,7 +130,8 @@ def _shards(
         wordings_T=split.wordings,
         owners_T=split.owners,
         training_captions=lambda: Split(split_folder(shards, "train")).texts,
-        missing=list(account.get("missing", {}).get(plan.data.split, [])),
+        missing=[each for each in dict.fromkeys([*missing, *unreadable]) if each not in there],
+        unreadable=unreadable,
         protocol=account.get("protocol"),
     )
 
@@ -177,6 +185,21 @@ def _account(shards: Path, data: Data) -> dict[str, Any]:
             hint=f"give --dataset {found.get('dataset')}, or other --shards",
         )
     return found
+
+
+def _check_counted(shards: Path, split: str, account: dict[str, Any]) -> None:
+    """Whether it is known what a split lacks.
+
+    Raises:
+        InputError: Its shards are all there, but `vidsampler shard` was interrupted before it
+            could say so.
+    """
+    if split in dataset_headers(shards) and split not in account.get("splits", {}):
+        raise InputError(
+            f"{shards}: {DATASET} does not say which videos of split {split} are missing",
+            hint="run the vidsampler shard command that was interrupted again",
+            code="uncommitted",
+        )
 
 
 # -------------------------------------------------------------------- videos

@@ -70,7 +70,9 @@ class Result:
         similarity: The matrix that was ranked, in place of a checkpoint.
         versions: Of vidsampler and what it computes with.
         ranks: Those of every query.
-        missing: Ids of the split whose video was not there; their captions are no queries.
+        missing: Ids of the split whose video was not there or unreadable; their captions are no
+            queries.
+        unreadable: Those of them that could not be read when the shards were made.
         notes: What has to be known of the weights, such as what imported ones cannot equal.
     """
 
@@ -95,6 +97,7 @@ class Result:
     versions: dict[str, str]
     ranks: StoredRanks = field(repr=False)
     missing: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -164,6 +167,7 @@ def result_of(
     checkpoint: str | None = None,
     similarity: str | None = None,
     missing: Sequence[str] = (),
+    unreadable: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Result:
     """The result of an evaluation; arguments as in `Result`."""
@@ -199,6 +203,7 @@ def result_of(
             ranks.t2v.tolist(), ranks.v2t.tolist(), None if paired else ranks.owners.tolist()
         ),
         missing=list(missing),
+        unreadable=list(unreadable),
         notes=list(notes),
     )
 

@@ -17,7 +17,9 @@ from vidsampler.search.segment import Fact, facts_of
 from vidsampler.search.settings import EmbedConfig, embed_config
 from vidsampler.search.store import OWN
 from vidsampler.shards import Reader
-from vidsampler.shards.manifest import committed
+from vidsampler.shards.errors import left_out
+from vidsampler.shards.folder import check_finished
+from vidsampler.shards.manifest import Failure, committed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,7 +50,8 @@ class EmbedPlan:
         folder: Where they are.
         index: Where the index is.
         sources: Path below the folder -> the video.
-        unreadable: Path below the folder -> why a folder there could not be looked into.
+        unreadable: Path below the folder -> why a folder there could not be looked into, or a video
+            is not in the shards.
         todo: The sources to embed, sorted.
         touched: Source -> the new stamp of a file that was touched but holds the same.
         gone: Sources to take out of the index.
@@ -63,7 +66,7 @@ class EmbedPlan:
     folder: Path
     index: Path
     sources: Mapping[str, Source]
-    unreadable: Mapping[str, InputError]
+    unreadable: Mapping[str, Failure]
     todo: list[str]
     touched: dict[str, Stamp]
     gone: list[str]
@@ -181,20 +184,23 @@ def _is_shards(folder: Path) -> bool:
     return bool(committed(folder))
 
 
-def _sources(
-    videos: Path, index: Path, kind: str
-) -> tuple[dict[str, Source], dict[str, InputError]]:
+def _sources(videos: Path, index: Path, kind: str) -> tuple[dict[str, Source], dict[str, Failure]]:
     if kind == "videos":
         found = find_videos(videos, index)
-        return {name: Source(path) for name, path in found.paths.items()}, found.unreadable
+        return {name: Source(path) for name, path in found.paths.items()}, {
+            name: Failure("", name, "find", error.code, error.message)
+            for name, error in found.unreadable.items()
+        }
 
+    check_finished(videos)
     sources = {}
-    for manifest in Reader(videos).manifests:
+    reader = Reader(videos)
+    for manifest in reader.manifests:
         for entry in manifest.entries:
             size = sum(size for _, size in entry.members)
             stamp = Stamp(size, 0, f"{manifest.sha256[:16]}:{entry.offset}")
             sources[entry.source] = Source(videos, entry.key, stamp)
-    return sources, {}
+    return sources, {each.source: each for each in left_out(reader)}
 
 
 def same_as(source: Source, before: Stamp) -> Stamp | None:

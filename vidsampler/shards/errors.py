@@ -7,10 +7,14 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vidsampler.files import to_json_bytes, write_file, writing
 from vidsampler.shards.folder import ERRORS
 from vidsampler.shards.manifest import Failure
+
+if TYPE_CHECKING:
+    from vidsampler.shards.reader import Reader
 
 
 def write_errors(folder: Path, failures: Iterable[Failure]) -> None:
@@ -44,3 +48,14 @@ def read_errors(folder: Path) -> list[Failure]:
         for line in (folder / ERRORS).read_bytes().splitlines():
             failures.append(Failure.from_json(json.loads(line)))
     return failures
+
+
+def left_out(reader: Reader) -> list[Failure]:
+    """What could not be put into a folder of shards: by their commit files, and ``errors.jsonl``.
+
+    The latter knows of folders of videos that nobody could look into too; their key is "".
+    """
+    failed = {each.source: each for each in reader.failed}
+    there = set(reader.sources.values())
+    failed |= {each.source: each for each in read_errors(reader.folder) if each.source not in there}
+    return list(failed.values())

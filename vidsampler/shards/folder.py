@@ -201,12 +201,24 @@ def read_plan(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | Non
     return header, lines
 
 
-def unfinished(folder: Path, made: set[str]) -> int:
-    """How many units the plan of a folder has beside those that are made."""
+def check_finished(folder: Path) -> None:
+    """Whether a folder of shards holds all that its plan has.
+
+    Raises:
+        InputError: The run that makes it was interrupted, or goes on.
+    """
+    waiting = 0
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        _, *lines = (json.loads(line) for line in (folder / PLAN).read_bytes().splitlines())
-        return len({str(line["unit"]) for line in lines} - made)
-    return 0
+        header, *lines = (json.loads(line) for line in (folder / PLAN).read_bytes().splitlines())
+        if header["layout"] == "shards":
+            made = {path.stem for path in committed(folder)}
+            waiting = len({str(line["unit"]) for line in lines} - made)
+    if waiting:
+        raise InputError(
+            f"{folder}: {waiting} of its shards are planned and not made yet",
+            hint="run the command that was interrupted again",
+            code="uncommitted",
+        )
 
 
 def stem_of(source: str) -> str:

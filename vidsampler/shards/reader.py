@@ -16,6 +16,7 @@ from vidsampler.shards.manifest import (
     MEND,
     NAME,
     Entry,
+    Failure,
     Manifest,
     check_tar,
     committed,
@@ -175,6 +176,19 @@ class Reader:
     def sources(self) -> dict[str, str]:
         """Key -> the path of its video below the folder of videos."""
         return {entry.key: entry.source for _, entry in self._where}
+
+    @property
+    def failed(self) -> list[Failure]:
+        """The videos that should be in these shards and are not; a later shard has the last word.
+
+        A run that was interrupted has not come to all of them: see `folder.check_finished`.
+        """
+        failed: dict[str, Failure] = {}
+        for manifest in self.manifests:
+            failed |= {each.source: each for each in manifest.failed}
+            for entry in manifest.entries:
+                failed.pop(entry.source, None)
+        return list(failed.values())
 
     @property
     def frames(self) -> int:

@@ -1,8 +1,8 @@
 """Checkpoints: whole or not there, and nothing in them that runs.
 
 A run folder holds ``last/`` and ``best/``, each with what `Retriever.save` writes. ``last/`` has a
-``state.pt`` beside it, from which the run goes on to the bit; ``best/`` a ``result.json`` that says
-why it is the best.
+``state.pt`` beside it, from which the run goes on to the bit, and a ``progress.json`` that says how
+far that is; ``best/`` a ``result.json`` that says why it is the best.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from safetensors import SafetensorError
 from vidsampler.errors import InputError, VidsamplerError
 from vidsampler.files import sync_folder, writing
 from vidsampler.retriever import Retriever
-from vidsampler.training.run_folder import BEST, LAST, RESULT, STATE, replaced
+from vidsampler.training.run_folder import BEST, LAST, PROGRESS, RESULT, STATE, replaced
 
 
-def save_last(run: Path, retriever: Retriever, state: dict[str, Any]) -> None:
+def save_last(run: Path, retriever: Retriever, state: dict[str, Any], of: int) -> None:
     """Writes ``last/``.
 
     Args:
         run: The run folder.
         retriever: The weights.
-        state: Of the optimiser and the loader: tensors and plain containers alone.
+        state: Of the optimiser and the loader: tensors and plain containers alone; and the step.
+        of: Steps of the whole run.
 
     Raises:
         VidsamplerError: There is no room; what was there stays.
@@ -43,6 +44,8 @@ def save_last(run: Path, retriever: Retriever, state: dict[str, Any]) -> None:
         data = io.BytesIO()
         torch.save(state, data)
         (folder / STATE).write_bytes(data.getbuffer())
+        progress = json.dumps({"step": state["step"], "of": of})
+        (folder / PROGRESS).write_text(progress + "\n", encoding="utf-8")
 
     save_folder(run / LAST, fill)
 

@@ -18,6 +18,7 @@ ERRORS = "VIDSAMPLER_RANK_ERRORS"
 """The folder in which ranks that `launch` started leave their errors, in place of printing them:
 when one fails all others do, and only the first has something to say."""
 FIRST = "first.json"
+CODE = "code"
 RANK_LOST = "rank-lost"
 
 
@@ -41,7 +42,7 @@ def launch(words: Sequence[str], processes: int) -> int:
         processes: How many.
 
     Returns:
-        The exit code: 0, or 130 where the user ended it.
+        The exit code: what `leave_code` was told, or 130 where the user ended it.
 
     Raises:
         VidsamplerError: That of the process which failed first, or that it was killed.
@@ -67,7 +68,11 @@ def launch(words: Sequence[str], processes: int) -> int:
             raise found
         if code and not asked:
             raise VidsamplerError(f"torchrun ended with code {code}", hint="see what it says above")
-    return 130 if asked else 0
+        left = Path(errors, CODE)
+        if code:
+            return 130
+        # Whoever asked when all was done was too late to change anything.
+        return int(left.read_text(encoding="ascii")) if left.is_file() else 0
 
 
 def _wait(command: Sequence[str], environment: dict[str, str]) -> tuple[int, bool]:
@@ -98,6 +103,12 @@ def leave_error(error: VidsamplerError) -> bool:
     path = Path(os.environ[ERRORS], f"{os.environ['RANK']}.json")
     path.write_text(json.dumps(facts), encoding="utf-8")
     return True
+
+
+def leave_code(code: int) -> None:
+    """Leaves the exit code of a run that has worked to `launch`, if that started this process."""
+    if launched():
+        Path(os.environ[ERRORS], CODE).write_text(str(code), encoding="ascii")
 
 
 def cause(folder: Path, processes: int) -> VidsamplerError | None:
@@ -135,7 +146,8 @@ def _killed(folder: Path, processes: int) -> VidsamplerError | None:
     return VidsamplerError(
         f"process {first['rank']} of {processes} (they count from 0) was killed by {name}",
         hint="SIGKILL often means that memory ran out: take a smaller --batch-size or less "
-        "--workers; the last checkpoint is whole, go on from it with --resume auto",
+        "--workers, and run it again; train goes on from its last checkpoint, which is whole, "
+        "with --resume auto",
         code=RANK_LOST,
     )
 

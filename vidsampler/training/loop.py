@@ -226,7 +226,7 @@ class Training:
                 "optimizer": self.stepper.optimizer.state_dict(),
                 "best": self.best,
             }
-            save_last(self.folder, self.retriever, state)
+            save_last(self.folder, self.retriever, state, self.steps)
         self.world.wait()
 
     def _log(

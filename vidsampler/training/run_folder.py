@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 CONFIG, CURVES, LAST, BEST = "config.yaml", "curves.png", "last", "best"
-STATE, RESULT = "state.pt", "result.json"
+STATE, RESULT, PROGRESS = "state.pt", "result.json", "progress.json"
 
 
 def replaced(folder: Path) -> Path:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from vidsampler.errors import InputError
 from vidsampler.shards import Reader
+from vidsampler.shards.folder import check_finished
 
 IntArray = npt.NDArray[np.int64]
 
@@ -35,10 +36,11 @@ class Split:
         fingerprint: The same for the same keys and captions.
 
     Raises:
-        InputError: There is no video, or a shard is damaged.
+        InputError: There is no video, a shard is damaged, or some are not made yet.
     """
 
     def __init__(self, folder: str | Path) -> None:
+        check_finished(Path(folder))
         self.reader = Reader(folder)
         self.keys = self.reader.keys
         if not self.keys:

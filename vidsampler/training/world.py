@@ -17,12 +17,16 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from vidsampler.errors import UsageError, VidsamplerError
+from vidsampler.training.launch import RANK_LOST
 
 Context = torch.autograd.function.FunctionCtx
 T = TypeVar("T")
 
-WAIT = 60.0
-"""Seconds after which a run whose rank has died gives up."""
+WAIT = 2 * 3600.0
+"""Seconds that ranks wait for each other: one saves, or decodes slower than the others, for long.
+
+A rank that dies is noticed without it: its connections end, and torchrun ends the others.
+"""
 
 _BUCKET = 25_000_000
 """Numbers that are sent at once when gradients are averaged."""
@@ -172,12 +176,43 @@ class World:
 def open_world(device: str | None = None) -> Iterator[World]:
     """Joins the ranks that torchrun started, nccl between GPUs and gloo otherwise.
 
+    Inside, an error says which rank it is of, and what it means when another rank has gone.
+
     Args:
         device: `cpu` or `cuda`; None: cuda where there is one.
 
     Raises:
         UsageError: There is no GPU, or fewer than ranks on this machine.
+        VidsamplerError: Another rank has died.
     """
+    with _apart_ranks(), _joined(device) as world:
+        yield world
+
+
+@contextmanager
+def _apart_ranks() -> Iterator[None]:
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    try:
+        yield
+    except VidsamplerError as error:
+        if rank > 0:
+            error.message = f"rank {rank}: {error.message}"
+        raise
+    except RuntimeError as error:
+        # What gloo and nccl raise when a connection ends or nothing comes for a while.
+        lost = ("gloo", "nccl", "connection", "timed out", "peer")
+        if size > 1 and any(word in str(error).lower() for word in lost):
+            raise VidsamplerError(
+                f"rank {rank} has lost another rank: {str(error).partition(chr(10))[0]}",
+                hint="see that rank's own error above, then run it again; train goes on with "
+                "--resume auto",
+                code=RANK_LOST,
+            ) from error
+        raise
+
+
+@contextmanager
+def _joined(device: str | None) -> Iterator[World]:
     kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if kind.startswith("cuda") and not torch.cuda.is_available():
         raise UsageError("there is no GPU that torch can use", hint="run with --device cpu")
@@ -194,14 +229,17 @@ def open_world(device: str | None = None) -> Iterator[World]:
             )
         torch.cuda.set_device(here)
         kind = f"cuda:{here}"
-    dist.init_process_group(
-        "nccl" if kind.startswith("cuda") else "gloo",
-        timeout=datetime.timedelta(seconds=WAIT),
-    )
+    backend = "nccl" if kind.startswith("cuda") else "gloo"
+    dist.init_process_group(backend, timeout=datetime.timedelta(seconds=WAIT))
     try:
         yield World(dist.get_rank(), dist.get_world_size(), torch.device(kind))
-    finally:
-        dist.destroy_process_group()
+    except BaseException:
+        # nccl takes its leave together with the others, who are waiting for something else: there
+        # the end of this process, which torchrun notices, does it.
+        if backend == "gloo":
+            dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
 
 
 def fingerprint(tensors: Iterable[Tensor]) -> bytes:
