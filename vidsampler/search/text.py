@@ -67,8 +67,12 @@ class TextTower:
 
 
 def tower_of(backbone: Backbone) -> TextTower:
-    """The text tower of a backbone that is there as a whole."""
-    return TextTower(backbone.config, backbone.tokenizer, backbone.encode_texts)
+    """The text tower of a backbone that is there as a whole, on whatever device it is by then."""
+
+    def encode(tokens_TL: Tensor) -> Tensor:
+        return backbone.encode_texts(tokens_TL.to(backbone.logit_scale.device)).cpu()
+
+    return TextTower(backbone.config, backbone.tokenizer, encode)
 
 
 def tower_path(fingerprint: str) -> Path:
