@@ -61,6 +61,23 @@ def test_backbones_without_texts_have_a_fingerprint(name: str) -> None:
     assert one.fingerprint() != other.fingerprint()
 
 
+def test_a_text_tower_of_another_vocabulary_reads_no_captions(tmp_path: Path) -> None:
+    def change(config: dict[str, Any]) -> None:
+        config["text_cfg"]["vocab_size"] = 1000
+
+    backbone = load_backbone(BackboneConfig(str(variant(tmp_path, change)), "none"))
+    with pytest.raises(UsageError) as caught:
+        backbone.tokenize(["a dog on a beach"])
+    assert caught.value.message == (
+        "the text tower knows 1,000 words and CLIP's tokenizer has 49,408, so that it cannot read "
+        "captions"
+    )
+    assert backbone.encode_texts(torch.ones(1, backbone.context, dtype=torch.long)).shape == (
+        1,
+        128,
+    )
+
+
 def test_frames_are_encoded_one_by_one(tiny: Backbone) -> None:
     assert (tiny.width, tiny.pixel_input.height, tiny.pixel_input.width) == (128, 96, 96)
     pixels = torch.randn(5, 3, 96, 96, generator=torch.Generator().manual_seed(0))

@@ -130,7 +130,7 @@ def load_text_tower(config: BackboneConfig, fingerprint: str) -> TextTower | Non
     if _is_plain(text):
         tokens = _tokens_alone()
         reading = time.perf_counter()
-        tokenizer = clip_tokenizer(tokens.SimpleTokenizer, context)
+        tokenizer = clip_tokenizer(tokens.SimpleTokenizer, context, text.get("vocab_size"))
         tower = PlainTower(weights, int(text["heads"]), quick=facts["quick_gelu"])
         encode: Callable[[Tensor], Tensor] = tower.__call__
     else:
