@@ -12,9 +12,8 @@ import typer
 
 from vidsampler import plainyaml
 from vidsampler.cli import recipes
-from vidsampler.cli.extract import INTERRUPTED, SOME_FAILED, Bar
 from vidsampler.cli.options import Debug, Json, Value, output_of
-from vidsampler.cli.output import Output, Progress, as_error
+from vidsampler.cli.output import INTERRUPTED, SOME_FAILED, Bar, Output, Progress, as_error
 from vidsampler.config import Layer, file_layer, flag_layer, set_layer
 from vidsampler.errors import UsageError
 
