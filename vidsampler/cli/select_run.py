@@ -143,7 +143,7 @@ class Run:
         out = self._out
         for note in selection.notes:
             out.note(f"{item.name}: {note}")
-        if len(selection.kept) < self._config.k:
+        if self._config.k is not None and len(selection.kept) < self._config.k:
             kept = len(selection.kept)
             frames = "frame" if kept == 1 else "frames"
             few = f"{kept} {frames} kept, {self._config.k} were asked for"
