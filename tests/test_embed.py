@@ -183,6 +183,31 @@ def test_interrupted_it_keeps_what_is_done(videos: Path, run: Path, tmp_path: Pa
     assert contents(index) == contents(tmp_path / "fresh")
 
 
+def test_what_failed_in_a_killed_run_is_tried_again(
+    videos: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = tmp_path / "index"
+    path = videos / "v1.mp4"
+    whole, stat = path.read_bytes(), path.stat()
+    path.write_bytes(bytes(len(whole)))
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    def killed(_: object) -> None:
+        raise ArithmeticError("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["vidsampler.embed"]._Run, "_commit", killed)
+        with pytest.raises(ArithmeticError, match="killed"):
+            embed(videos, index, checkpoint=run)
+    assert (index / JOURNAL).exists()
+    # What was the matter with it is over, and nobody can tell by looking at the file.
+    path.write_bytes(whole)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    left_alone = Path(shutil.copytree(index, tmp_path / "left alone"))
+    assert numbers(embed(videos, left_alone, checkpoint=run)) == (7, 0, 1, 0)
+    assert numbers(embed(videos, index, checkpoint=run, retry_failed=True)) == (8, 0, 0, 0)
+
+
 def test_another_make_is_refused(videos: Path, run: Path, tmp_path: Path) -> None:
     index = tmp_path / "index"
     embed(videos, index, checkpoint=run)

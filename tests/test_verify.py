@@ -18,6 +18,7 @@ from tests.cli.running import here
 from tests.rendering import render
 from tests.test_extract import hashes
 from vidsampler.errors import InputError, UsageError
+from vidsampler.shard import find_source
 from vidsampler.shards import Reader
 from vidsampler.shards.manifest import read_manifest
 
@@ -234,13 +235,85 @@ def test_damaged_folders_are_done_again(videos: Path, made_folders: Path, tmp_pa
         ("b", None, "damaged"),
         ("c", None, "damaged"),
     ]
+    (folder / "b.damaged").mkdir()  # of an earlier repair
+    (folder / "b.damaged" / "image_00001.jpg").write_bytes(b"an earlier one")
     assert vidsampler.verify(folder, repair=True, workers=1).repaired == ["a", "b", "c"]
+    aside = {name for name in os.listdir(folder) if "damaged" in name}
+    assert aside == {
+        *("a.damaged", "a.json.damaged", "b.damaged", "b.damaged-2"),
+        *("b.json.damaged", "c.damaged", "c.json.damaged"),
+    }
+    # Every frame is still there.
+    left = {path.name for path in (folder / "a.damaged").iterdir()}
+    assert left == {"image_00001.jpg", "image_00003.jpg"}
+    assert (folder / "b.damaged" / "image_00001.jpg").read_bytes() == b"an earlier one"
+    assert (folder / "b.damaged-2" / "image_00001.jpg").read_bytes() == b"no picture"
+    assert len(list((folder / "c.damaged").iterdir())) == 3
+    assert {name for name, _, _ in found(folder)} == {"a", "b", "c", "d"}
+    # What was put aside is no video.
+    assert find_source(folder).origins.keys() == {"d", "e"}
     report = vidsampler.extract(videos, folder, frames=3, size=64, per_shard=2, layout="folders")
     assert (report.done, report.skipped) == (4, 1)
     assert found(folder) == []
     for path in made_folders.glob("*/*.jpg"):
         again = folder / path.relative_to(made_folders)
         assert again.read_bytes() == path.read_bytes()
+    # What was put aside is of no use any more.
+    assert sorted(os.listdir(folder)) == sorted(os.listdir(made_folders))
+
+
+def test_a_video_may_be_called_like_what_is_put_aside(videos: Path, tmp_path: Path) -> None:
+    mine, folder = tmp_path / "videos", tmp_path / "folders"
+    mine.mkdir()
+    for name in ("a.mp4", "a.damaged.mp4"):
+        shutil.copy(videos / "a.mp4", mine / name)
+    vidsampler.extract(mine, folder, frames=2, layout="folders")
+    (folder / "a" / "image_00001.jpg").write_bytes(b"no picture")
+    assert vidsampler.verify(folder, repair=True, workers=1).repaired == ["a"]
+    assert (folder / "a.damaged-2" / "image_00001.jpg").read_bytes() == b"no picture"
+    assert found(folder) == [("a", None, "uncommitted")]
+    assert find_source(folder).origins.keys() == {"a.damaged"}
+    shutil.copy(videos / "b.mp4", mine / "a.damaged-2.mp4")
+    with pytest.raises(UsageError, match=r"a\.damaged-2, which belongs to what verify --repair"):
+        vidsampler.extract(mine, folder, frames=2, layout="folders")
+    (mine / "a.damaged-2.mp4").unlink()
+    assert vidsampler.extract(mine, folder, frames=2, layout="folders").done == 1
+    assert not list(folder.glob("a.damaged-*"))
+    assert found(folder) == []
+
+
+def test_what_is_put_aside_stays_until_it_is_made_again(
+    videos: Path, made_folders: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folders"
+    shutil.copytree(made_folders, folder)
+    (folder / "a" / "image_00001.jpg").write_bytes(b"no picture")
+    vidsampler.verify(folder, repair=True, workers=1)
+    others = tmp_path / "videos"
+    shutil.copytree(videos, others)
+    (others / "a.mp4").write_bytes(b"")
+    report = vidsampler.extract(others, folder, frames=3, size=64, per_shard=2, layout="folders")
+    assert (report.done, report.failed) == (0, 1)
+    assert len(list((folder / "a.damaged").iterdir())) == 3
+    report = vidsampler.extract(
+        videos, folder, frames=3, size=64, per_shard=2, layout="folders", overwrite=True
+    )
+    assert report.done == 5
+    assert sorted(os.listdir(folder)) == sorted(os.listdir(made_folders))
+
+
+def test_a_long_name_can_be_put_aside_too(videos: Path, tmp_path: Path) -> None:
+    name = "x" * 250
+    (tmp_path / "videos").mkdir()
+    shutil.copy(videos / "a.mp4", tmp_path / "videos" / f"{name}.mp4")
+    folder = tmp_path / "folders"
+    vidsampler.extract(tmp_path / "videos", folder, frames=2, layout="folders")
+    (folder / name / "image_00001.jpg").write_bytes(b"no picture")
+    assert vidsampler.verify(folder, repair=True, workers=1).repaired == [name]
+    (aside,) = (path for path in folder.iterdir() if path.is_dir())
+    assert (aside / "image_00001.jpg").read_bytes() == b"no picture"
+    assert vidsampler.extract(tmp_path / "videos", folder, frames=2, layout="folders").done == 1
+    assert not list(folder.glob("*damaged*"))
 
 
 def test_what_is_failed_is_no_finding(videos: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -22,15 +22,20 @@ from vidsampler.timecode import parse_time
 T = TypeVar("T")
 
 
+KEPT, CANDIDATES = 8, 64
+"""K and N of `select` and `embed`, where nothing else is said."""
+
+
 @dataclass(frozen=True)
 class SelectConfig:
     """Settings of `select`: which frames of a video to keep.
 
     Attributes:
-        k: Frames to keep, at least 1 (`--top-k`).
+        k: Frames to keep, at least 1 (`--top-k`); null: 8, or as many as the checkpoint keeps.
         sampler: A registered sampler; null: `coverage`, or `mdp3` where there is a question.
         checkpoint: A checkpoint or run whose learned sampler chooses, in place of `sampler`.
-        candidates: Frames to look at, at least 1; `keyframe` and `scene` bring their own.
+        candidates: Frames to look at, at least 1; `keyframe` and `scene` bring their own. Null: 64,
+            or as many as the checkpoint looks at.
         start: Look no earlier than this, seconds from the container's start (`--from`).
         end: Look no later than this, seconds (`--to`).
         seed: For samplers that draw at random.
@@ -45,10 +50,10 @@ class SelectConfig:
         cache: Keep the candidates' features for the next question.
     """
 
-    k: int = 8
+    k: int | None = None
     sampler: str | None = None
     checkpoint: str | None = None
-    candidates: int = 64
+    candidates: int | None = None
     start: float | None = field(default=None, metadata={"parse": parse_time})
     end: float | None = field(default=None, metadata={"parse": parse_time})
     seed: int = 0
@@ -64,7 +69,12 @@ class SelectConfig:
 
     def __post_init__(self) -> None:
         check_questions(
-            self.query, self.k, self.min_gap, self.backbone, self.pretrained, self.precision
+            self.query,
+            KEPT if self.k is None else self.k,
+            self.min_gap,
+            self.backbone,
+            self.pretrained,
+            self.precision,
         )
         check_one_sampler(self.sampler, self.checkpoint, question=bool(self.query))
         for name, value, least in (
@@ -85,6 +95,25 @@ class SelectConfig:
                 f"end (--to) must come after start (--from): "
                 f"{self.end:g} s is not after {self.start or 0.0:g} s"
             )
+
+    def explicit(self) -> SelectConfig:
+        """The same with K and N, but for the K of a `gate`, which decides for itself.
+
+        Raises:
+            InputError, UsageError: The checkpoint has no learned sampler.
+        """
+        k: int | None = KEPT
+        candidates = CANDIDATES
+        if self.checkpoint is not None:
+            from vidsampler.learned import trained_sampler
+
+            run = trained_sampler(self.checkpoint)
+            k, candidates = run.k, run.frames
+        return replace(
+            self,
+            k=k if self.k is None else self.k,
+            candidates=candidates if self.candidates is None else self.candidates,
+        )
 
 
 @dataclass(frozen=True)

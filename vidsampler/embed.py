@@ -211,6 +211,8 @@ class _Run:
                 continue
             stamp = outcome.entry.stamp if outcome.entry else None
             if outcome.failed is not None:
+                if self._plan.retry_failed:
+                    continue
                 stamp = outcome.failed.stamp
             if stamp is not None and same_as(self._plan.sources[source], stamp) == stamp:
                 self._settle(source, outcome.entry, outcome.failed)

@@ -18,8 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vidsampler.config import cache_dir
-from vidsampler.files import write_file
-from vidsampler.selection import make_folder
+from vidsampler.files import make_folder, write_file
 from vidsampler.video import Video
 
 LAYOUT = 1

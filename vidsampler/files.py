@@ -105,6 +105,20 @@ def is_video_name(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES and not name.startswith(".")
 
 
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it.
+
+    Raises:
+        VidsamplerError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VidsamplerError(
+            f"{folder}: cannot be made: {error.strerror or error}", code="unwritable"
+        ) from error
+
+
 def write_file(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Writes a file; it is whole or not there.
 

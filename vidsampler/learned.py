@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -53,12 +53,27 @@ class TrainedSampler:
     size: int
     candidates: Candidates = "uniform"
 
-    def choose(self, frames_NHWC: npt.NDArray[np.uint8], k: int) -> Choice:
-        """Chooses frames.
+    @property
+    def k(self) -> int | None:
+        """How many frames the run keeps; None: `gate` decides for itself."""
+        settings = self.retriever.config.sampler
+        return None if settings.name == "gate" else settings.k
+
+    @property
+    def frames(self) -> int:
+        """How many candidates the run chooses from."""
+        return self.retriever.config.frames
+
+    def choose(
+        self, frames_NHWC: npt.NDArray[np.uint8], k: int, candidates: int | None = None
+    ) -> Choice:
+        """Chooses frames, as the retriever does.
 
         Args:
-            frames_NHWC: (N, H, W, 3), in time order.
+            frames_NHWC: (N, H, W, 3), in time order; their central squares are looked at.
             k: How many to keep. `gate` keeps as many as it wants, of these the k surest at most.
+            candidates: How many there are of a video that is long enough: a frame's position is
+                one among so many. None: as many as the run has, or N where that is more.
 
         Returns:
             The kept frames; the score of each is its probability of being kept (`gate`), or of
@@ -71,8 +86,10 @@ class TrainedSampler:
 
         sampler = self.retriever.sampler
         assert sampler is not None
+        whole = max(candidates or self.frames, len(frames_NHWC))
         with torch.inference_mode():
-            logits_1NA = self._logits(torch.from_numpy(frames_NHWC).permute(0, 3, 1, 2)[None])
+            frames_NCHW = torch.from_numpy(_squares(frames_NHWC)).permute(0, 3, 1, 2)
+            logits_1NA = self._logits(self._features(frames_NCHW[None]), whole)
             valid_1N = torch.ones(logits_1NA.shape[:2], dtype=torch.bool)
             if isinstance(sampler, TopKSampler):
                 scores_N = logits_1NA[0, :, 0].softmax(0).double().numpy()
@@ -88,27 +105,64 @@ class TrainedSampler:
         """Billions of multiply-adds for so many candidates, as `flops` counts them."""
         import torch
 
+        sampler = self.retriever.sampler
+        assert sampler is not None
+        extractor = sampler.extractor
+        width = self.retriever.backbone.width if extractor is None else extractor.width
+        with torch.inference_mode(), _counting(sampler.policy) as counted:
+            self._logits(torch.zeros(1, frames, width), frames)
+        return sum(counted) / 1e9 + frames * self._gmacs_frame
+
+    @cached_property
+    def _gmacs_frame(self) -> float:
+        """Of what the policy network is given of a frame."""
+        import torch
+
         size = self.retriever.frame_size
-        with torch.inference_mode(), _counting(self.retriever) as counted:
-            self._logits(torch.zeros(1, frames, 3, size, size, dtype=torch.uint8))
+        one = torch.zeros(1, 1, 3, size, size, dtype=torch.uint8)
+        with torch.inference_mode():
+            sampler = self.retriever.sampler
+            assert sampler is not None
+            if sampler.extractor is None and self.retriever.backbone.has_texts:
+                from vidsampler.flops import count
+
+                # Not all of its layers are modules.
+                return count(lambda: self._features(one))
+            with _counting(self.retriever) as counted:
+                self._features(one)
         return sum(counted) / 1e9
 
-    def _logits(self, frames_1NCHW: Tensor) -> Tensor:
-        """(1, N, A) of the policy network."""
+    def _features(self, frames_1NCHW: Tensor) -> Tensor:
+        """(1, N, D) what the policy network is given."""
         import torch
 
         sampler = self.retriever.sampler
         assert sampler is not None
         valid_1N = torch.ones(frames_1NCHW.shape[:2], dtype=torch.bool)
         if sampler.extractor is None:
-            features_1ND = self.retriever.encode_candidates(frames_1NCHW, valid_1N)
-        else:
-            features_1ND = sampler.extract(frames_1NCHW, valid_1N)
+            return self.retriever.encode_candidates(frames_1NCHW, valid_1N)
+        return sampler.extract(frames_1NCHW, valid_1N)
+
+    def _logits(self, features_1ND: Tensor, candidates: int) -> Tensor:
+        """(1, N, A) of the policy network."""
+        import torch
+
+        sampler = self.retriever.sampler
+        assert sampler is not None
+        valid_1N = torch.ones(features_1ND.shape[:2], dtype=torch.bool)
         with warnings.catch_warnings():
             # Positions are interpolated: that is how it looks at any number of candidates.
             warnings.simplefilter("ignore", UserWarning)
-            logits_1NA: Tensor = sampler.policy(features_1ND, valid_1N)
+            logits_1NA: Tensor = sampler.policy(features_1ND, valid_1N, candidates=candidates)
         return logits_1NA
+
+
+def _squares(frames_NHWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The middles of frames, which are all that a retriever sees."""
+    height, width = frames_NHWC.shape[1:3]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return frames_NHWC[:, top : top + side, left : left + side]
 
 
 @contextmanager
@@ -118,6 +172,7 @@ def _counting(module: Module) -> Iterator[list[int]]:
     By their shapes: torch's own counter, which `flops` takes, costs a second to import.
     """
     from torch import nn
+    from torch.nn.utils.rnn import PackedSequence
 
     counted: list[int] = []
 
@@ -127,11 +182,13 @@ def _counting(module: Module) -> Iterator[list[int]]:
         elif isinstance(layer, nn.Linear):
             counted.append(output.numel() * layer.in_features)
         elif isinstance(layer, nn.MultiheadAttention):
-            count, width = inputs[0].shape[1:]
-            counted.append(4 * count * width**2 + 2 * count**2 * width)
+            videos, count, width = inputs[0].shape
+            counted.append(videos * (4 * count * width**2 + 2 * count**2 * width))
         elif isinstance(layer, nn.LSTM):
             gates = sum(each.numel() for name, each in layer.named_parameters() if "weight" in name)
-            counted.append(output[0].shape[1] * gates)
+            given = inputs[0]
+            packed = isinstance(given, PackedSequence)
+            counted.append((len(given.data) if packed else given.shape[:2].numel()) * gates)
 
     hooks = [each.register_forward_hook(add) for each in module.modules()]
     try:
@@ -142,7 +199,7 @@ def _counting(module: Module) -> Iterator[list[int]]:
 
 
 def trained_sampler(checkpoint: str | Path | None) -> TrainedSampler:
-    """Loads a sampler; the same again costs nothing.
+    """Loads a sampler; the same files again cost nothing.
 
     Args:
         checkpoint: A checkpoint or run; None: the one that is shipped.
@@ -152,12 +209,24 @@ def trained_sampler(checkpoint: str | Path | None) -> TrainedSampler:
         UsageError: It has no learned sampler.
     """
     if checkpoint is None:
-        return _load(LEARNED.folder, LEARNED.name)
-    return _load(Path(checkpoint))
+        return _load(LEARNED.folder, LEARNED.name, _stamps(LEARNED.folder))
+    return _load(Path(checkpoint), None, _stamps(Path(checkpoint)))
+
+
+def _stamps(checkpoint: Path) -> tuple[tuple[int, ...], ...]:
+    """What tells the files of a checkpoint from others of the same names."""
+    from vidsampler.retriever_files import CONFIG, WEIGHTS
+    from vidsampler.training.run_folder import weights_folder
+
+    try:
+        found = [(weights_folder(checkpoint) / name).stat() for name in (CONFIG, WEIGHTS)]
+    except OSError:
+        return ()  # whatever is wrong, loading has the words for it
+    return tuple((each.st_dev, each.st_ino, each.st_mtime_ns, each.st_size) for each in found)
 
 
 @lru_cache(maxsize=1)
-def _load(folder: Path, name: str | None = None) -> TrainedSampler:
+def _load(folder: Path, name: str | None, stamps: tuple[tuple[int, ...], ...]) -> TrainedSampler:
     from vidsampler.retriever import Retriever
 
     retriever = Retriever.from_pretrained(folder)

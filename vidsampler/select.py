@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidsampler import registry
+from vidsampler.config import CANDIDATES, KEPT
 from vidsampler.errors import InputError, UsageError
 from vidsampler.query import ImageText, check_one_sampler, check_questions
 from vidsampler.selection import KeptFrame as KeptFrame
@@ -31,11 +32,11 @@ DENSE_LIMIT = 1024
 
 def select(
     video: str | Path,
-    k: int = 8,
+    k: int | None = None,
     *,
     sampler: str | None = None,
     checkpoint: str | Path | None = None,
-    candidates: int = 64,
+    candidates: int | None = None,
     start: float | None = None,
     end: float | None = None,
     seed: int = 0,
@@ -54,13 +55,15 @@ def select(
 
     Args:
         video: a file that PyAV can open.
-        k: how many frames to keep; all there are where there are fewer.
+        k: how many frames to keep; all there are where there are fewer. None: 8, or as many as the
+            checkpoint keeps.
         sampler: name of a registered sampler that needs no training; None: ``coverage``, or
             ``mdp3`` where there is a question.
         checkpoint: a checkpoint or run of ``train`` whose learned sampler chooses, in place of
             ``sampler``.
         candidates: how many frames, evenly spread, the sampler looks at (at least ``k``).
-            ``keyframe`` and ``scene`` bring their own.
+            ``keyframe`` and ``scene`` bring their own. None: 64, or as many as the checkpoint looks
+            at.
         start, end: keep only frames shown from ``start`` up to ``end`` seconds.
         seed: of samplers that draw at random.
         threads: decoder threads; None takes what the process may use.
@@ -91,7 +94,15 @@ def select(
     """
     check_numbers(k, candidates, start, end, threads, timeout)
     queries = (query,) if isinstance(query, str) else tuple(query)
-    check_questions(queries, k, min_gap, backbone, pretrained, precision, model=model is not None)
+    check_questions(
+        queries,
+        KEPT if k is None else k,
+        min_gap,
+        backbone,
+        pretrained,
+        precision,
+        model=model is not None,
+    )
     check_one_sampler(
         sampler, None if checkpoint is None else str(checkpoint), question=bool(queries)
     )
@@ -105,6 +116,12 @@ def select(
         chooser = trained_sampler(checkpoint)
     else:
         chooser = registry.load("samplers", sampler)
+    # A checkpoint chooses as its run does; `gate` keeps as many as it wants.
+    run = None if checkpoint is None else chooser
+    if candidates is None:
+        candidates = CANDIDATES if run is None else run.frames
+    if k is None:
+        k = KEPT if run is None else run.k or candidates
     if queries and model is None:
         assert backbone is not None
         model = ImageText(backbone, pretrained, precision)
@@ -180,7 +197,9 @@ class _Job:
             self._need(decoded)
             frames = _frames(source, np.array([frame.number for frame in decoded], np.int64))
             decoding = time.perf_counter() - clock
-            choice = chooser.choose(_same_shape([frame.rgb for frame in decoded]), self.k)
+            # Of a video with fewer frames than are wanted, each keeps its place among these.
+            whole = max(self.k, self.candidates)
+            choice = chooser.choose(_same_shape([frame.rgb for frame in decoded]), self.k, whole)
             assert choice.scores is not None
             kept = [
                 replace(frames[i], score=float(score))
@@ -279,8 +298,8 @@ def _frames(source: Video, numbers: npt.NDArray[np.int64]) -> list[KeptFrame]:
 
 
 def check_numbers(
-    k: int,
-    candidates: int,
+    k: int | None,
+    candidates: int | None,
     start: float | None,
     end: float | None,
     threads: int | None = None,
@@ -291,9 +310,9 @@ def check_numbers(
     Raises:
         UsageError: with the number in it.
     """
-    if k < 1:
+    if k is not None and k < 1:
         raise UsageError(f"at least 1 frame must be kept, not {k}", hint="try -k 8")
-    if candidates < 1:
+    if candidates is not None and candidates < 1:
         raise UsageError(
             f"at least 1 candidate is needed, not {candidates}", hint="try --candidates 64"
         )

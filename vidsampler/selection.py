@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vidsampler.errors import InputError, VidsamplerError
+from vidsampler.errors import InputError
+from vidsampler.files import make_folder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -267,17 +268,3 @@ def _levels(frames: Sequence[KeptFrame]) -> dict[int, float]:
     if most <= least:
         return {}
     return {index: (score - least) / (most - least) for index, score in scores.items()}
-
-
-def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it.
-
-    Raises:
-        VidsamplerError: it cannot be made.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise VidsamplerError(
-            f"{folder}: cannot be made: {error.strerror or error}", code="unwritable"
-        ) from error

@@ -108,6 +108,8 @@ def _shards(folder: Path) -> Source | None:
 
 def _folders(folder: Path) -> Source | None:
     from vidsampler.packing.samples import PICTURES
+    from vidsampler.shards.folder import PLAN
+    from vidsampler.shards.writer import is_aside
 
     found: dict[str, tuple[str | None, Path]] = {}
     unreadable: dict[str, InputError] = {}
@@ -116,7 +118,14 @@ def _folders(folder: Path) -> Source | None:
         unreadable[os.path.relpath(error.filename, folder)] = unreadable_folder(error)
 
     for parent, folders, files in os.walk(folder, onerror=note):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        extracted = PLAN in files
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".")
+            # What `verify --repair` has put aside is no video.
+            and not (extracted and is_aside(name) and f"{name}.json" not in files)
+        )
         if any(name.lower().endswith(PICTURES) for name in files) and Path(parent) != folder:
             found[os.path.relpath(parent, folder)] = (None, Path(parent))
     return Source(folder, "folders", found, {}, unreadable) if found or unreadable else None

@@ -73,8 +73,8 @@ def verify(
 
     Args:
         folder: Shards or frame folders, or a folder of such folders (the splits of a dataset).
-        repair: Put aside what is damaged, as ``NNNNNN.tar.damaged``; the command that made it, run
-            again, makes it again, and then deletes that.
+        repair: Put aside what is damaged, as ``NNNNNN.tar.damaged`` or ``STEM.damaged``; the
+            command that made it, run again, makes it again, and then deletes that.
         workers: Processes; None: as many as there are processors to use.
         progress: Called with how many shards are read and how many there are.
 
@@ -211,8 +211,8 @@ class _Root:
     def repair(self, findings: list[Finding]) -> list[str]:
         """Puts damaged shards aside; gives their names."""
         from vidsampler.files import writing
-        from vidsampler.shards.folder import lock_folder, read_plan, unlock_folder
-        from vidsampler.shards.writer import remove_spool, set_aside
+        from vidsampler.shards.folder import files_of, lock_folder, read_plan, unlock_folder
+        from vidsampler.shards.writer import put_aside
 
         names = {
             finding.shard.removeprefix(self.prefix)
@@ -227,24 +227,14 @@ class _Root:
         chosen = sorted(names & planned)
         if not chosen or plan is None:
             return []
+        taken = {file for name in planned for file in files_of(plan[0], name)}
         with writing(self.folder):
             lock = lock_folder(self.folder)
             try:
                 for name in chosen:
-                    commit = self.folder / f"{name}.json"
-                    if plan[0]["layout"] == "folders":
-                        # The commit file last: without it nothing counts.
-                        for path in (commit, self.folder / f"{name}.mp4"):
-                            path.unlink(missing_ok=True)
-                        remove_spool(self.folder / name)
-                        continue
-                    for path, aside in zip(
-                        (commit, commit.with_suffix(".tar")),
-                        set_aside(self.folder, name),
-                        strict=True,
-                    ):
-                        if path.exists():
-                            os.replace(path, aside)
+                    # The frames first: a run that finds them without a commit file deletes them.
+                    for file in files_of(plan[0], name):
+                        put_aside(self.folder / file, taken)
             finally:
                 unlock_folder(self.folder, lock)
         return [self.prefix + name for name in chosen]

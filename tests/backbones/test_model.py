@@ -32,6 +32,52 @@ def test_tiny_is_the_same_for_the_same_seed(tiny: Backbone) -> None:
     assert again.fingerprint() != tiny.fingerprint()
 
 
+@pytest.mark.parametrize(
+    ("part", "setting", "value"),
+    [("", "quick_gelu", False), ("text_cfg", "heads", 4), ("vision_cfg", "head_width", 32)],
+)
+def test_the_same_weights_in_another_architecture_have_another_fingerprint(
+    tiny: Backbone, tmp_path: Path, part: str, setting: str, value: object
+) -> None:
+    def change(config: dict[str, Any]) -> None:
+        own = config[part] if part else config
+        assert own.get(setting) != value
+        own[setting] = value
+
+    other = load_backbone(BackboneConfig(str(variant(tmp_path, change)), "none"))
+    other.load_state_dict(tiny.state_dict())
+    assert other.fingerprint() != tiny.fingerprint()
+    same = load_backbone(BackboneConfig(str(variant(tmp_path, lambda config: None)), "none"))
+    same.load_state_dict(tiny.state_dict())
+    assert same.fingerprint() == tiny.fingerprint()
+
+
+@pytest.mark.parametrize("name", ["grid", "small"])
+def test_backbones_without_texts_have_a_fingerprint(name: str) -> None:
+    one, other = (load_backbone(BackboneConfig(name, "none", words=2)) for _ in range(2))
+    assert one.fingerprint() == other.fingerprint()
+    with torch.no_grad():
+        other.logit_scale.add_(1e-3)
+    assert one.fingerprint() != other.fingerprint()
+
+
+def test_a_text_tower_of_another_vocabulary_reads_no_captions(tmp_path: Path) -> None:
+    def change(config: dict[str, Any]) -> None:
+        config["text_cfg"]["vocab_size"] = 1000
+
+    backbone = load_backbone(BackboneConfig(str(variant(tmp_path, change)), "none"))
+    with pytest.raises(UsageError) as caught:
+        backbone.tokenize(["a dog on a beach"])
+    assert caught.value.message == (
+        "the text tower knows 1,000 words and CLIP's tokenizer has 49,408, so that it cannot read "
+        "captions"
+    )
+    assert backbone.encode_texts(torch.ones(1, backbone.context, dtype=torch.long)).shape == (
+        1,
+        128,
+    )
+
+
 def test_frames_are_encoded_one_by_one(tiny: Backbone) -> None:
     assert (tiny.width, tiny.pixel_input.height, tiny.pixel_input.width) == (128, 96, 96)
     pixels = torch.randn(5, 3, 96, 96, generator=torch.Generator().manual_seed(0))

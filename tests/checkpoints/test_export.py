@@ -18,6 +18,7 @@ from vidsampler.checkpoints.exporting import export_clip
 from vidsampler.checkpoints.importing import import_checkpoint
 from vidsampler.errors import InputError, UsageError
 from vidsampler.retriever import Retriever
+from vidsampler.retriever_config import RetrieverConfig
 
 
 def imported(folder: Path, sizes: Sizes) -> Retriever:
@@ -137,3 +138,14 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot read"):
         export_clip(tmp_path / "run", tmp_path / "x.safetensors")
     assert config_of().notes == ()
+
+
+@pytest.mark.parametrize("naming", ["openclip", "huggingface"])
+@pytest.mark.parametrize("name", ["grid", "small"])
+def test_a_run_without_texts_is_no_clip(tmp_path: Path, name: str, naming: str) -> None:
+    backbone = BackboneConfig(name, "none", words=2)
+    Retriever.from_config(RetrieverConfig(backbone, frames=4)).save(tmp_path / "run")
+    out = tmp_path / "out"
+    with pytest.raises(UsageError, match=f"the backbone {name} of .* reads no captions"):
+        export_clip(tmp_path / "run", out / "clip.safetensors", naming=naming)
+    assert not out.exists()

@@ -87,12 +87,12 @@ def test_defaults_in_the_help_are_the_defaults(capsys: pytest.CaptureFixture[str
     from vidsampler import registry
     from vidsampler.config import SelectConfig
 
-    default = SelectConfig()
+    default = SelectConfig().explicit()
     text = " ".join(here(capsys, "select", "--help").out.split())
     for flag, value in (
-        ("--top-k K", default.k),
+        ("--top-k K", f"the checkpoint's, or {default.k}"),
         ("--sampler NAME", registry.default_sampler()),
-        ("--candidates N", default.candidates),
+        ("--candidates N", f"the checkpoint's, or {default.candidates}"),
         ("--seed S", default.seed),
         ("--pretrained TAG", default.pretrained),
         ("--precision P", default.precision),

@@ -88,7 +88,7 @@ def test_without_flags_it_is_called_with_its_own_defaults(
     run: Select, calls: list[dict[str, Any]]
 ) -> None:
     assert run("clip.mp4").code == 0
-    assert calls == [{"video": "clip.mp4", **to_plain(SelectConfig()), "query": ()}]
+    assert calls == [{"video": "clip.mp4", **to_plain(SelectConfig().explicit()), "query": ()}]
 
 
 def test_every_flag_arrives(run: Select, calls: list[dict[str, Any]]) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from tests.backbones.trying import variant
 from tests.evaluation.embedding_trials import Frames
 from tests.evaluation.test_embedding import assert_same
 from tests.retrieving import retriever_of, trial
+from vidsampler.backbones.config import BackboneConfig
+from vidsampler.backbones.model import load_backbone
 from vidsampler.evaluation.embedding_cache import EmbeddingCache
 from vidsampler.retriever import Retriever
 
@@ -78,6 +82,20 @@ def test_whatever_is_different_is_embedded_again(tmp_path: Path) -> None:
     retriever.head = retriever_of("topk", "mlp").head
     assert asked(retriever, tmp_path) == 0
     assert asked(retriever, None) == 2
+
+
+def test_the_same_weights_with_another_activation_are_embedded_again(tmp_path: Path) -> None:
+    def plain(config: dict[str, Any]) -> None:
+        config["quick_gelu"] = False
+
+    retriever = retriever_of("topk")
+    other = load_backbone(BackboneConfig(str(variant(tmp_path, plain)), "none"))
+    other.load_state_dict(retriever.backbone.state_dict())
+    cache = tmp_path / "cache"
+    first = EmbeddingCache(retriever, cache).texts(WORDS)
+    retriever.backbone = other
+    again = EmbeddingCache(retriever, cache).texts(WORDS)
+    assert not torch.allclose(again.features_UD, first.features_UD, atol=1e-4)
 
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors at all", None])

@@ -128,6 +128,27 @@ def test_a_video_is_most_like_itself(index: Path, videos: Path, tmp_path: Path) 
     assert caught.value.code == "missing"
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("head", ["mean", "xpool"])
+def test_a_text_after_a_video_on_a_gpu(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: str
+) -> None:
+    retriever_of("uniform", head, k=3).save(tmp_path / "run")
+    vidsampler.embed(videos, tmp_path / "index", checkpoint=tmp_path / "run", workers=1)
+    for cached in (True, False):
+        if not cached:
+            monkeypatch.setenv("VIDSAMPLER_CACHE", str(tmp_path / "other"))
+        opened = Index.open(tmp_path / "index")
+        wanted = opened.search(TEXTS[0])
+        for _ in range(2):
+            opened.search_like(videos / SOURCES[0])
+            hits = opened.search(TEXTS[0])
+            assert [hit.source for hit in hits] == [hit.source for hit in wanted]
+            assert [hit.score for hit in hits] == pytest.approx(
+                [hit.score for hit in wanted], abs=1e-3
+            )
+
+
 def test_of_shards(index: Path, videos: Path, checkpoint: Path, tmp_path: Path) -> None:
     vidsampler.extract(videos, tmp_path / "shards", frames=6, size=None, quality=100)
     made = tmp_path / "index"

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.cli.running import CHECKOUT
 from tests.search.making import contents, empty_manifest, entry, equal, names
 from vidsampler.errors import InputError, UsageError
 from vidsampler.search.entry import Entry, Stamp, stamp_of
@@ -215,3 +219,26 @@ def test_stamps(tmp_path: Path) -> None:
     path.write_bytes(b"x" * 200_000)
     assert stamp_of(path).digest == one.digest
     assert Stamp.from_json(one.to_json()) == one
+
+
+def test_an_index_may_have_more_segments_than_a_process_may_open_files(tmp_path: Path) -> None:
+    folder = tmp_path / "an index \udcff" / "größe"
+    commit(folder, {source: entry(source) for source in names(range(150))}, per_segment=1)
+    program = (
+        "import os, resource, sys\n"
+        "import torch\n"
+        "from vidsampler import Index\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+        "index = Index.open(os.fsdecode(sys.argv[1]))\n"
+        "index.vectors[149][0].sum()\n"
+        "print(len(index), len(index.vectors), index.nearest(index.vectors[70][:1], 1)[1])\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, os.fsencode(folder)],
+        capture_output=True,
+        text=True,
+        cwd=CHECKOUT,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == "150 150 [[70]]\n"

@@ -108,6 +108,33 @@ def test_a_plain_tower_needs_no_model_library(tmp_path: Path) -> None:
     np.testing.assert_allclose(json.loads(run.stdout), whole, rtol=0, atol=1e-6)
 
 
+def test_texts_go_where_the_model_is_and_their_vectors_come_back() -> None:
+    came_back = []
+
+    class Away(torch.Tensor):
+        def cpu(self, *_: Any) -> torch.Tensor:
+            came_back.append(True)
+            return self.as_subclass(torch.Tensor)
+
+    class Moved:
+        """A backbone on another device, as far as one that computes nothing can be there."""
+
+        def __init__(self, backbone: Backbone) -> None:
+            self.config, self.tokenizer = backbone.config, backbone.tokenizer
+            self.logit_scale = backbone.logit_scale
+
+        def encode_texts(self, tokens_TL: torch.Tensor) -> torch.Tensor:
+            assert tokens_TL.device == self.logit_scale.device
+            return torch.ones(len(tokens_TL), 4).as_subclass(Away)
+
+    moved: Any = Moved(load_backbone(BackboneConfig("tiny")))
+    tower = tower_of(moved)
+    assert tower(["a dog"]).tolist() == [[0.5] * 4]
+    moved.logit_scale = torch.empty((), device="meta")  # as `search_like` moves it
+    assert tower(["a dog", "a cat"]).tolist() == [[0.5] * 4] * 2
+    assert len(came_back) == 2
+
+
 def test_the_tower_does_not_share_memory_with_the_model() -> None:
     backbone = copy.deepcopy(load_backbone(BackboneConfig("tiny")))
     before = both(backbone)[1]

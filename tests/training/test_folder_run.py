@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.cli.running import apart, here
-from tests.training.folder_of_videos import settings, write_folder
+from tests.training.folder_of_videos import FRAMES, settings, write_folder
 from tests.training.test_resume import assert_same, weights
 from vidsampler import plainyaml, select
 from vidsampler.config import set_layer
@@ -58,7 +58,7 @@ def test_from_videos_to_kept_frames(
     found = here(capsys, "select", clip, "--checkpoint", str(tmp_path / "run"), "-k", "2", "--json")
     assert found.code == 0, found.err
     assert found.json["sampler"] == "topk"
-    assert found.json["candidates"] == 20
+    assert found.json["candidates"] == FRAMES
     assert len(found.json["kept"]) == 2
     assert found.json["gmacs"] > 0
     for k in (1, 5, 20, 30):
@@ -67,6 +67,8 @@ def test_from_videos_to_kept_frames(
         assert [each.index for each in kept] == sorted({each.index for each in kept})
         assert all(0 <= each.score <= 1 for each in kept if each.score is not None)
     assert select(clip, 2, checkpoint=tmp_path / "run", candidates=7).candidates == 7
+    # As the run does, where nothing is said.
+    assert len(select(clip, checkpoint=tmp_path / "run").kept) == 3
 
 
 def test_a_run_that_stops_goes_on_to_the_bit(tmp_path: Path, videos: Path) -> None:

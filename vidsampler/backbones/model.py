@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -99,7 +100,7 @@ class Backbone(nn.Module):
                 f"words must be at most {self.context}, the context length of {config.name}, "
                 f"not {config.words}"
             )
-        self._text_config = model_config["text_cfg"]
+        self._model_config = model_config
         self.has_texts = not is_frames_only(model_config)
         # Convolutions are faster with colours last, 1.6 times on a CPU; a single one that cuts a
         # picture into patches gains nothing.
@@ -176,7 +177,7 @@ class Backbone(nn.Module):
         """Captions to token ids."""
         self._need_texts()
         # Not before it is asked for: some lie on a hub, and counting needs none.
-        return make_tokenizer(self.config.name, self._text_config, self.context)
+        return make_tokenizer(self.config.name, self._model_config["text_cfg"], self.context)
 
     def tokenize(self, captions: Sequence[str], words: int | None = None) -> Tokens:
         """Token ids of captions, and the share of captions that were cut.
@@ -248,8 +249,15 @@ class Backbone(nn.Module):
         return positions.detach(), list(blocks)
 
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that depend on every weight, wherever it lies."""
-        digest = hashlib.sha256()
+        """16 hexadecimal digits of every weight, wherever it lies, and of the architecture.
+
+        The same weights compute other features with another activation or number of heads.
+        """
+        architecture = {
+            **self._model_config,
+            "quick_gelu": bool(self._model_config.get("quick_gelu")),
+        }
+        digest = hashlib.sha256(json.dumps(architecture, sort_keys=True).encode())
         for name, tensor in sorted(self.clip.state_dict().items()):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             plain = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)

@@ -70,7 +70,8 @@ def make_tokenizer(name: str, text: dict[str, Any], context: int) -> Tokenizer:
     """The tokenizer that a model config asks for: CLIP's own, or one of Hugging Face.
 
     Raises:
-        UsageError: Its way of putting ids together is not known here.
+        UsageError: Its way of putting ids together is not known here, or its text tower is for
+            another tokenizer.
         VidsamplerError: It cannot be fetched, or needs a package that is missing.
     """
     from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
@@ -80,7 +81,7 @@ def make_tokenizer(name: str, text: dict[str, Any], context: int) -> Tokenizer:
     if not where:
         # A reduction mask drops words at random; it is for training from scratch.
         options.pop("reduction_mask", None)
-        return clip_tokenizer(SimpleTokenizer, context, **options)
+        return clip_tokenizer(SimpleTokenizer, context, text.get("vocab_size"), **options)
     if text.get("tokenizer_mode"):
         raise UsageError(
             f"the tokenizer mode {text['tokenizer_mode']!r} of {name} is not supported"
@@ -103,15 +104,27 @@ def make_tokenizer(name: str, text: dict[str, Any], context: int) -> Tokenizer:
     return Tokenizer(encode_hub, context, inner.pad_token_id or 0)
 
 
-def clip_tokenizer(kind: Any, context: int, **options: Any) -> Tokenizer:
+def clip_tokenizer(
+    kind: Any, context: int, vocabulary: int | None = None, **options: Any
+) -> Tokenizer:
     """CLIP's own tokenizer.
 
     Args:
         kind: open_clip's `SimpleTokenizer`.
         context: the length that the text tower wants.
+        vocabulary: how many ids the text tower knows; None: as many as CLIP's.
         options: its settings.
+
+    Raises:
+        UsageError: The text tower knows fewer ids than the tokenizer gives.
     """
     clip = kind(context_length=context, **options)
+    if vocabulary is not None and vocabulary < clip.vocab_size:
+        raise UsageError(
+            f"the text tower knows {vocabulary:,} words and CLIP's tokenizer has "
+            f"{clip.vocab_size:,}, so that it cannot read captions",
+            hint="its weights were trained with another tokenizer, which they do not tell of",
+        )
 
     def encode(captions: Sequence[str]) -> list[list[int]]:
         return [[clip.sot_token_id, *clip.encode(c), clip.eot_token_id] for c in captions]

@@ -12,6 +12,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from vidsampler.backbones.frames_only import is_frames_only
 from vidsampler.backbones.sources import find_model
 from vidsampler.checkpoints.clip import huggingface_recipe
 from vidsampler.checkpoints.names import NAMINGS
@@ -72,7 +73,8 @@ def export_clip(
 
     Raises:
         InputError: There is no checkpoint, or it is damaged.
-        UsageError: The model is none that the naming can say, or a file is there already.
+        UsageError: The model is none that the naming can say, or has no text tower, or a file is
+            there already.
         VidsamplerError: It cannot be written.
     """
     if naming not in NAMINGS:
@@ -87,6 +89,12 @@ def export_clip(
     folder = weights_folder(Path(run), which)
     config = saved_config(folder)
     model = find_model(config.backbone.name)
+    if is_frames_only(model.model):
+        raise UsageError(
+            f"the backbone {config.backbone.name} of {run} sees frames and reads no captions: it "
+            "is no CLIP, which other tools could load",
+            hint="export a run of an image-text model, such as train --backbone ViT-B-32-quickgelu",
+        )
     beside = path.parent / CONFIG_NAMES[naming]
     for each in (path, beside):
         check_free(each)

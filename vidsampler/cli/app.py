@@ -28,10 +28,8 @@ from vidsampler.cli import (
     verify,
 )
 from vidsampler.cli.options import Debug, Json, output_of
-from vidsampler.cli.output import Output, StdoutError, abandon, as_error
+from vidsampler.cli.output import INTERRUPTED, Output, StdoutError, abandon, as_error
 from vidsampler.errors import UsageError, VidsamplerError
-
-INTERRUPTED = 130
 
 # Plain help: it is quicker than rich's boxes, and fits pipes and narrow terminals as it is.
 app = typer.Typer(

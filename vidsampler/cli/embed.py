@@ -9,9 +9,8 @@ import typer
 
 from vidsampler import plainyaml
 from vidsampler.cli import recipes
-from vidsampler.cli.extract import INTERRUPTED, SOME_FAILED, Bar
 from vidsampler.cli.options import Debug, Json, Value, output_of
-from vidsampler.cli.output import Output
+from vidsampler.cli.output import INTERRUPTED, SOME_FAILED, Bar, Output
 from vidsampler.config import file_layer, flag_layer, set_layer
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ import typer
 from vidsampler import plainyaml
 from vidsampler.cli import ranks
 from vidsampler.cli.eval_pictures import check_pictures, write_pictures
-from vidsampler.cli.extract import INTERRUPTED, SOME_FAILED, Bar
 from vidsampler.cli.options import Value
-from vidsampler.cli.output import Output, Progress
+from vidsampler.cli.output import INTERRUPTED, SOME_FAILED, Bar, Output, Progress
 from vidsampler.config import Layer, flag_layer, set_layer
 from vidsampler.errors import UsageError, unknown
 

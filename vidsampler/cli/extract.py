@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,7 @@ import typer
 from vidsampler import plainyaml
 from vidsampler.cli import recipes
 from vidsampler.cli.options import Debug, Json, Value, output_of
-from vidsampler.cli.output import Output, Progress
+from vidsampler.cli.output import INTERRUPTED, SOME_FAILED, Bar, Output
 from vidsampler.config import file_layer, flag_layer, resolve, set_layer, to_plain
 from vidsampler.extract import extract, find_videos
 from vidsampler.extraction.layers import one_way
@@ -28,8 +27,6 @@ EXAMPLE = (
     "  vidsampler extract list.csv small/ --config 3fps-224\n"
     "  vidsampler extract videos/ frames/ --config all-frames"
 )
-SOME_FAILED = 3
-INTERRUPTED = 130
 
 
 def command(
@@ -127,41 +124,6 @@ def command(
             asked_to_stop=bar.stopping,
         )
     print_report(out, report, out_folder)
-
-
-class Bar:
-    """The progress bar, which appears with the first news."""
-
-    def __init__(self, out: Output, what: str = "videos") -> None:
-        self._out = out
-        self._what = what
-        self._stack = ExitStack()
-        self._progress: Progress | None = None
-        self._shown = 0
-
-    def __enter__(self) -> Bar:
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Takes the bar away; more news bring a new one."""
-        self._stack.close()
-        self._progress = None
-        self._shown = 0
-
-    def show(self, finished: int, total: int) -> None:
-        """So many are finished."""
-        if self._progress is None:
-            self._progress = self._stack.enter_context(self._out.progress(total, self._what))
-        while self._shown < finished:
-            self._shown += 1
-            self._progress.advance()
-
-    def stopping(self) -> None:
-        """The first Ctrl-C."""
-        self._out.note("finishing the shard at hand; Ctrl-C again ends at once")
 
 
 def print_report(out: Output, report: Report, folder: Path) -> None:

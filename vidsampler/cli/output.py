@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -21,6 +21,11 @@ from vidsampler.errors import VidsamplerError
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
+
+SOME_FAILED = 3
+"""Exit code: finished, but some of several items failed."""
+INTERRUPTED = 130
+"""Exit code: the user ended it, and what was done stays."""
 
 PLAIN_PROGRESS_SECONDS = 10.0
 
@@ -168,6 +173,41 @@ class Progress:
         finally:
             _write("", flush=True)
             self._bar.start()
+
+
+class Bar:
+    """The progress bar, which appears with the first news."""
+
+    def __init__(self, out: Output, what: str = "videos") -> None:
+        self._out = out
+        self._what = what
+        self._stack = ExitStack()
+        self._progress: Progress | None = None
+        self._shown = 0
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Takes the bar away; more news bring a new one."""
+        self._stack.close()
+        self._progress = None
+        self._shown = 0
+
+    def show(self, finished: int, total: int) -> None:
+        """So many are finished."""
+        if self._progress is None:
+            self._progress = self._stack.enter_context(self._out.progress(total, self._what))
+        while self._shown < finished:
+            self._shown += 1
+            self._progress.advance()
+
+    def stopping(self) -> None:
+        """The first Ctrl-C."""
+        self._out.note("finishing the shard at hand; Ctrl-C again ends at once")
 
 
 def printable(text: str) -> str:

@@ -47,7 +47,13 @@ def command(
     context: typer.Context,
     videos: Annotated[list[str], typer.Argument(metavar="VIDEOS", hidden=True)],
     top_k: Annotated[
-        Value, typer.Option("-k", "--top-k", metavar="K", help="Frames to keep [default: 8].")
+        Value,
+        typer.Option(
+            "-k",
+            "--top-k",
+            metavar="K",
+            help="Frames to keep [default: the checkpoint's, or 8].",
+        ),
     ] = None,
     sampler: Annotated[
         Value,
@@ -66,7 +72,9 @@ def command(
     candidates: Annotated[
         Value,
         typer.Option(
-            "--candidates", metavar="N", help="Frames to look at and choose from [default: 64]."
+            "--candidates",
+            metavar="N",
+            help="Frames to look at [default: the checkpoint's, or 64].",
         ),
     ] = None,
     start: Annotated[
@@ -208,7 +216,7 @@ def command(
         flag_layer("--min-gap", "min_gap", min_gap),
         flag_layer("--no-cache", "cache", False if no_cache else None),
     ]
-    resolved = resolve(SelectConfig, layers)
+    resolved = resolve(SelectConfig, layers).explicit()
     if resolved.sampler is not None:
         registry.check_ready(resolved.sampler, question=bool(resolved.query))
     items = collect(videos)

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from vidsampler.cli.inputs import STDIN, Item, opened
-from vidsampler.cli.output import Output, StdoutError, as_error
+from vidsampler.cli.output import SOME_FAILED, Output, StdoutError, as_error
 from vidsampler.cli.targets import Target
 from vidsampler.config import SelectConfig
+from vidsampler.files import make_folder
 from vidsampler.timecode import format_time
 
 if TYPE_CHECKING:
     from vidsampler.query import ImageText
     from vidsampler.selection import Selection
 
-SOME_FAILED = 3
 CSV_HEADER = ("video", "index", "pts", "time", "score")
 
 
@@ -110,7 +110,6 @@ class Run:
     def _one(self, item: Item, target: Target) -> tuple[Selection, dict[str, Any] | None]:
         """Chooses and writes the frames of one video; the message content if it is wanted."""
         from vidsampler.select import select
-        from vidsampler.selection import make_folder
 
         settings = asdict(self._config)
         if self._model is not None:
@@ -144,7 +143,7 @@ class Run:
         out = self._out
         for note in selection.notes:
             out.note(f"{item.name}: {note}")
-        if len(selection.kept) < self._config.k:
+        if self._config.k is not None and len(selection.kept) < self._config.k:
             kept = len(selection.kept)
             frames = "frame" if kept == 1 else "frames"
             few = f"{kept} {frames} kept, {self._config.k} were asked for"

@@ -9,9 +9,9 @@ import typer
 
 from vidsampler import plainyaml
 from vidsampler.cli import recipes
-from vidsampler.cli.extract import INTERRUPTED, SOME_FAILED, Bar, print_report
+from vidsampler.cli.extract import print_report
 from vidsampler.cli.options import Debug, Json, Value, output_of
-from vidsampler.cli.output import Output
+from vidsampler.cli.output import INTERRUPTED, SOME_FAILED, Bar, Output
 from vidsampler.config import Layer, file_layer, flag_layer, resolve, set_layer, to_plain
 from vidsampler.errors import UsageError
 from vidsampler.packing.settings import ShardConfig

@@ -10,9 +10,8 @@ import typer
 
 from vidsampler import plainyaml
 from vidsampler.cli import ranks, recipes
-from vidsampler.cli.extract import INTERRUPTED, SOME_FAILED, Bar
 from vidsampler.cli.options import Debug, Json, Value, output_of
-from vidsampler.cli.output import Output, Progress
+from vidsampler.cli.output import INTERRUPTED, SOME_FAILED, Bar, Output, Progress
 from vidsampler.config import Layer, file_layer, flag_layer, set_layer
 from vidsampler.errors import UsageError
 

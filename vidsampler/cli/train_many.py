@@ -12,8 +12,7 @@ from typing import Any
 
 import typer
 
-from vidsampler.cli.extract import INTERRUPTED, SOME_FAILED
-from vidsampler.cli.output import Output
+from vidsampler.cli.output import INTERRUPTED, SOME_FAILED, Output
 from vidsampler.errors import UsageError, VidsamplerError
 from vidsampler.train_many import NUMBERS, TABLE, plan_runs, table_json, table_of
 

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from vidsampler.cli import recipes
-from vidsampler.cli.extract import SOME_FAILED, Bar
 from vidsampler.cli.options import Debug, Json, output_of
+from vidsampler.cli.output import SOME_FAILED, Bar
 from vidsampler.errors import UsageError
 from vidsampler.verify import verify
 

@@ -9,13 +9,18 @@ from pathlib import Path
 from vidsampler.errors import UsageError
 from vidsampler.files import sync_folder, write_file, writing
 from vidsampler.shards.errors import add_error, read_errors
-from vidsampler.shards.folder import CONFIG, ERRORS, LOCK, PLAN, OutputFolder, stem_of
+from vidsampler.shards.folder import (
+    CONFIG,
+    ERRORS,
+    LOCK,
+    PLAN,
+    OutputFolder,
+    files_of,
+    stem_of,
+)
 from vidsampler.shards.job import Item, Outcome, Packed, Packer, Unit
 from vidsampler.shards.manifest import Failure
-from vidsampler.shards.writer import remove_spool
-
-NAME_BYTES = 255
-"""How long the name of a file may be."""
+from vidsampler.shards.writer import NAME_BYTES, drop_aside, is_aside, remove_spool
 
 
 class FolderJob:
@@ -33,8 +38,8 @@ class FolderJob:
 
     def __init__(self, output: OutputFolder) -> None:
         self._output = output
-        self._mp4 = output.header["recipe"].get("store") == "mp4"
         self._owners: dict[str, str] = {}  # folder -> the source that was last planned for it
+        self._names: set[str] = set()  # what the videos of the plan become
         self.done: dict[str, int] = {}
         self.failed: dict[str, Failure] = {}
 
@@ -44,6 +49,7 @@ class FolderJob:
             self.failed = {each.source: each for each in read_errors(self._output.folder)}
             for line in self._output.lines:
                 self._owners[line["unit"]] = line["items"][0][1]
+                self._names.update(self._files_of(line["unit"]))
             for name, source in self._owners.items():
                 if all((self._output.folder / file).exists() for file in self._files_of(name)):
                     self.done[source] = 0
@@ -69,6 +75,9 @@ class FolderJob:
         """
         own = "the run itself"
         taken = dict.fromkeys((PLAN, ERRORS, CONFIG, LOCK), own)
+        for name in os.listdir(self._output.folder):
+            if is_aside(name) and name not in self._names:
+                taken[name.casefold()] = "what verify --repair has put aside"
         for source in dict.fromkeys([*self.done, *sources]):
             stem = stem_of(source)
             for name in self._files_of(stem):
@@ -88,6 +97,7 @@ class FolderJob:
                     )
         new = [source for source in sources if self._owners.get(stem_of(source)) != source]
         self._owners |= {stem_of(source): source for source in new}
+        self._names |= {name for source in new for name in self._files_of(stem_of(source))}
         if new or not self._output.lines:
             self._output.write_plan(
                 {"unit": stem_of(source), "items": [[stem_of(source), source]]} for source in new
@@ -127,13 +137,16 @@ class FolderJob:
             sync_folder(self._output.folder)
         facts = next(each.data for each in outcome.members if each.name == "json")
         assert facts is not None
-        write_file(self._output.folder / f"{unit.name}.json", facts, durable=True)
+        commit = self._output.folder / f"{unit.name}.json"
+        write_file(commit, facts, durable=True)
+        for path in (final, commit):  # it has been done again
+            drop_aside(path, self._names)
         self.done[source] = outcome.frames
         self.failed.pop(source, None)
 
     def _files_of(self, stem: str) -> tuple[str, str]:
         """What a video becomes: its folder or mp4, and its commit file."""
-        return f"{stem}.mp4" if self._mp4 else stem, f"{stem}.json"
+        return files_of(self._output.header, stem)
 
 
 def _as_it_is(unit: Unit, outcomes: Sequence[Outcome]) -> Packed:

@@ -360,9 +360,11 @@ class Index:
         import torch
 
         retriever = self.retriever
+        # `search_like` may have moved it since.
+        device = retriever.backbone.logit_scale.device
         with torch.inference_mode():
             tokens_1L = retriever.backbone.tokenize([text]).ids_TL
-            text_1D = retriever.embed_texts(tokens_1L)
+            text_1D = retriever.embed_texts(tokens_1L.to(device))
             # Where a score depends on the other videos, they have to be there together.
             at_once = (
                 [list(self._segments)]
@@ -370,8 +372,12 @@ class Index:
                 else [[segment] for segment in self._segments]
             )
             scores_V = torch.cat(
-                [retriever.similarity(text_1D, _features(group, retriever))[0] for group in at_once]
-            ).double()
+                [
+                    retriever.similarity(text_1D, _features(group, retriever).to(device))[0]
+                    for group in at_once
+                ]
+            )
+            scores_V = scores_V.double().cpu()
         order = np.lexsort((np.arange(len(scores_V)), -scores_V.numpy()))[:k]
         return scores_V.numpy()[order].tolist(), order.tolist()
 

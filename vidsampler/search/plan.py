@@ -59,6 +59,7 @@ class EmbedPlan:
         failed: What failed in an earlier run, and is left alone.
         manifest: The list of the index, if there is one that stays.
         overwrite: What was there is to be deleted.
+        retry_failed: Nothing that failed before is left alone.
     """
 
     config: EmbedConfig
@@ -74,6 +75,7 @@ class EmbedPlan:
     failed: dict[str, Failed]
     manifest: Manifest | None
     overwrite: bool = False
+    retry_failed: bool = False
 
 
 def plan_embed(
@@ -138,6 +140,7 @@ def plan_embed(
         },
         manifest=manifest,
         overwrite=overwrite and (index / NAME).exists(),
+        retry_failed=retry_failed,
     )
 
 

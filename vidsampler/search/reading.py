@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -137,7 +137,7 @@ def _decode(video: Video, task: ReadTask, stamp: Stamp) -> Frames:
 
 def _read_sample(task: ReadTask) -> Frames:
     from vidsampler.training.augment import central_square
-    from vidsampler.training.pictures import FrameDecoder
+    from vidsampler.training.pictures import FrameDecoder, times_of
 
     assert task.stamp is not None
     sample = _reader(task.path)[task.key]
@@ -146,7 +146,7 @@ def _read_sample(task: ReadTask) -> Frames:
 
     def choose(there: int) -> npt.NDArray[np.int64]:
         nonlocal times
-        times = _times(facts, there, task.key)
+        times = times_of(facts, there, task.key)
         places = uniform_positions(there, min(there, task.frames))
         return places[_chosen(task, times[places])]
 
@@ -162,13 +162,6 @@ def _reader(folder: Path) -> Reader:
     from vidsampler.shards import Reader
 
     return Reader(folder)
-
-
-def _times(facts: dict[str, Any], stored: int, key: str) -> npt.NDArray[np.float64]:
-    times = facts.get("times", range(stored))
-    if len(times) != stored or len(facts.get("numbers", times)) != stored:
-        raise InputError(f"{key}.json does not tell of the {stored} frames there", code="damaged")
-    return np.array(times, np.float64)
 
 
 def _chosen(task: ReadTask, times_N: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

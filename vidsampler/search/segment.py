@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from vidsampler.errors import InputError
 from vidsampler.files import to_json_bytes
 from vidsampler.search.entry import Entry, Floats, Half, Ints, Stamp
 from vidsampler.search.manifest import Manifest, Part
+
+Bytes = npt.NDArray[np.uint8]
 
 SUFFIX = ".safetensors"
 _TYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I64": "<i8", "U8": "|u1"}
@@ -82,19 +85,9 @@ class Segment:
 
     def __init__(self, path: Path, videos: int, width: int) -> None:
         self.path = path
+        data = _mapped(path)
         try:
-            with path.open("rb") as file:
-                # Copied when written to, which nobody does: torch wants writable memory.
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-        except FileNotFoundError:
-            raise _damaged(path, "it is missing") from None
-        except OSError as error:
-            why = error.strerror or str(error)
-            raise InputError(f"{path}: cannot be read: {why}", code="unreadable") from error
-        except ValueError as error:
-            raise _damaged(path, "it is empty") from error
-        try:
-            parts = _views(self._map)
+            parts = _views(data)
             self.videos_VD: Half = parts["videos"]
             self.frames_FD: Half = parts["frames"]
             self.norms_F: Floats = parts["norms"]
@@ -192,16 +185,44 @@ def check_content(segment: Segment, part: Part) -> None:
             raise _damaged(segment.path, "its content has changed")
 
 
-def _views(data: mmap.mmap) -> dict[str, Any]:
+def _mapped(path: Path) -> Bytes:
+    """A file's bytes, which are read as they are looked at.
+
+    By torch and not by mmap, which keeps a descriptor for each map: of an index with a thousand
+    segments the system would open no more.
+
+    Raises:
+        InputError: It is missing or empty, or cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+        if not size:
+            raise _damaged(path, "it is empty")
+        import torch
+
+        name: Any = os.fsencode(path)  # as bytes: it need not be text
+        # Not shared: copied when written to, which nobody does.
+        mapped = torch.from_file(name, shared=False, size=size, dtype=torch.uint8)
+    except FileNotFoundError:
+        raise _damaged(path, "it is missing") from None
+    except (OSError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path}: cannot be read: {why}", code="unreadable") from error
+    data: Bytes = mapped.numpy()
+    return data
+
+
+def _views(data: Bytes) -> dict[str, Any]:
     """The arrays of a safetensors file, in place.
 
     Raises:
         ValueError, KeyError, TypeError: It is none.
     """
-    size = int.from_bytes(data[:8], "little")
+    size = int.from_bytes(data[:8].tobytes(), "little")
     if not 2 <= size <= _LONGEST_HEADER:
         raise ValueError("no header")
-    header = json.loads(data[8 : 8 + size])
+    header = json.loads(data[8 : 8 + size].tobytes())
     views = {}
     for name, facts in header.items():
         begin, end = (8 + size + int(each) for each in facts["data_offsets"])

@@ -9,15 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vidsampler import registry
-from vidsampler.config import Layer, file_layer
+from vidsampler.config import CANDIDATES, KEPT, Layer, file_layer
 from vidsampler.errors import ConfigError
 from vidsampler.retriever_config import RetrieverConfig, resolve_tree
 from vidsampler.training.run_folder import weights_folder
-
-KEPT = 8
-"""Frames of a video, where nothing is said."""
-CANDIDATES = 64
-"""What a sampler that chooses looks at, where nothing is said."""
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,12 @@ class TextTower:
 
 
 def tower_of(backbone: Backbone) -> TextTower:
-    """The text tower of a backbone that is there as a whole."""
-    return TextTower(backbone.config, backbone.tokenizer, backbone.encode_texts)
+    """The text tower of a backbone that is there as a whole, on whatever device it is by then."""
+
+    def encode(tokens_TL: Tensor) -> Tensor:
+        return backbone.encode_texts(tokens_TL.to(backbone.logit_scale.device)).cpu()
+
+    return TextTower(backbone.config, backbone.tokenizer, encode)
 
 
 def tower_path(fingerprint: str) -> Path:
@@ -126,7 +130,7 @@ def load_text_tower(config: BackboneConfig, fingerprint: str) -> TextTower | Non
     if _is_plain(text):
         tokens = _tokens_alone()
         reading = time.perf_counter()
-        tokenizer = clip_tokenizer(tokens.SimpleTokenizer, context)
+        tokenizer = clip_tokenizer(tokens.SimpleTokenizer, context, text.get("vocab_size"))
         tower = PlainTower(weights, int(text["heads"]), quick=facts["quick_gelu"])
         encode: Callable[[Tensor], Tensor] = tower.__call__
     else:

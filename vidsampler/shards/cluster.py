@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field, replace
 from importlib import metadata
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -154,13 +155,15 @@ class _Loop:
         self._finished = finished
         self._make = ray.remote(num_cpus=1, max_retries=0, num_returns="streaming")(make_unit)
         self.running: dict[Any, _Attempt] = {}
+        self._attempts = count(1)
         self._counted: set[str] = set()
         self._given_up: list[str] = []
 
     def begin(self, lot: Lot, number: int) -> None:
         """Asks the cluster for a unit."""
-        folder = self._job.temporary / f"{lot.unit.name[:60]}-{number}"
-        # Of its own for each attempt, so that one that was given up is in nobody's way.
+        # Of its own for each attempt, so that one that was given up is in nobody's way. Not by the
+        # names of units, which may be long and begin alike.
+        folder = self._job.temporary / f"attempt-{next(self._attempts)}"
         works = tuple(
             (item, _into(work, folder / str(position)))
             for position, (item, work) in enumerate(lot.works)

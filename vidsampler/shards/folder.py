@@ -17,7 +17,7 @@ from vidsampler.errors import InputError, UsageError
 from vidsampler.files import TEMPORARY, to_json_bytes, write_file, writing
 from vidsampler.shards.key import KEY
 from vidsampler.shards.manifest import FORMAT, NAME, committed
-from vidsampler.shards.writer import remove_spool, set_aside
+from vidsampler.shards.writer import drop_aside, remove_spool
 
 PLAN = "plan.jsonl"
 ERRORS = "errors.jsonl"
@@ -115,14 +115,16 @@ class OutputFolder:
             names = [str(line["unit"]) for line in lines]
             if header["layout"] == "shards":
                 names += [path.stem for path in committed(self.folder)]
+            planned = {file for name in names for file in files_of(header, name)}
             for name in dict.fromkeys(names):
-                (self.folder / f"{name}.json").unlink(missing_ok=True)
-                (self.folder / f"{name}.tar").unlink(missing_ok=True)
-                for left in set_aside(self.folder, name):
-                    left.unlink(missing_ok=True)
-                if header["layout"] == "folders":
-                    (self.folder / f"{name}.mp4").unlink(missing_ok=True)
-                    remove_spool(self.folder / name)
+                frames, commit = (self.folder / file for file in files_of(header, name))
+                commit.unlink(missing_ok=True)
+                if frames.is_dir():
+                    remove_spool(frames)
+                else:
+                    frames.unlink(missing_ok=True)
+                for path in (frames, commit):
+                    drop_aside(path, planned)
             for name in (ERRORS, CONFIG):
                 (self.folder / name).unlink(missing_ok=True)
             (self.folder / PLAN).unlink()
@@ -199,6 +201,17 @@ def read_plan(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | Non
             code="damaged",
         ) from error
     return header, lines
+
+
+def files_of(header: dict[str, Any], unit: str) -> tuple[str, str]:
+    """The names of what a unit becomes, under a plan of this header: the frames, the commit file.
+
+    The frames are a tar, or in ``folders`` layout a folder or an mp4.
+    """
+    if header["layout"] == "shards":
+        return f"{unit}.tar", f"{unit}.json"
+    mp4 = header.get("recipe", {}).get("store") == "mp4"
+    return f"{unit}.mp4" if mp4 else unit, f"{unit}.json"
 
 
 def check_finished(folder: Path) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
@@ -19,7 +21,11 @@ from vidsampler.shards.manifest import Entry, Failure, Manifest
 BLOCK = tarfile.BLOCKSIZE
 DAMAGED = ".damaged"
 """How the names of files end that a repair has put aside."""
+_ASIDE = re.compile(r".+\.damaged(-\d+)?", re.DOTALL)
 _CHUNK = 1 << 20
+
+NAME_BYTES = 255
+"""How long the name of a file may be."""
 
 
 @dataclass(frozen=True)
@@ -196,13 +202,46 @@ def place(folder: Path, manifest: Manifest, tar: Path) -> None:
     commit = folder / f"{manifest.name}.json"
     write_file(commit, to_json_bytes(manifest.to_json()), durable=True)
     with writing(commit):
-        for path in set_aside(folder, manifest.name):  # it has been done again
-            path.unlink(missing_ok=True)
+        for path in (commit, final):  # it has been done again
+            drop_aside(path)
 
 
-def set_aside(folder: Path, name: str) -> tuple[Path, Path]:
-    """Where ``vidsampler verify --repair`` puts the commit file and the tar of a damaged shard."""
-    return folder / f"{name}.json{DAMAGED}", folder / f"{name}.tar{DAMAGED}"
+def put_aside(path: Path, planned: Collection[str] = ()) -> None:
+    """Renames what is damaged, beside what was put aside before.
+
+    Args:
+        path: A file or a folder; it may be missing.
+        planned: Names in its folder that are not free, though nothing may have them yet.
+
+    Raises:
+        OSError: It cannot be renamed.
+    """
+    if os.path.lexists(path):
+        free = (each for each in _asides(path, planned) if not os.path.lexists(each))
+        os.rename(path, next(free))
+
+
+def drop_aside(path: Path, planned: Collection[str] = ()) -> None:
+    """Deletes what `put_aside` has made of a file or folder, which has been done again."""
+    for aside in _asides(path, planned):
+        if not os.path.lexists(aside):
+            return
+        remove_spool(aside)
+
+
+def is_aside(name: str) -> bool:
+    """Whether a file or folder of this name may be one that was put aside."""
+    return _ASIDE.fullmatch(name) is not None
+
+
+def _asides(path: Path, planned: Collection[str]) -> Iterator[Path]:
+    for number in count(1):
+        ending = DAMAGED if number == 1 else f"{DAMAGED}-{number}"
+        name = path.name + ending
+        if len(os.fsencode(name)) > NAME_BYTES:
+            name = hashlib.sha256(os.fsencode(path.name)).hexdigest() + ending
+        if name not in planned:
+            yield path.with_name(name)
 
 
 def remove_spool(spool: Path | None) -> None:

@@ -25,7 +25,7 @@ from vidsampler.errors import ConfigError, InputError, VidsamplerError
 from vidsampler.training import augment
 from vidsampler.training.batch import Batch, FrameMemory, TextBatch
 from vidsampler.training.order import Order, Purpose, uniforms
-from vidsampler.training.pictures import FrameDecoder, RegionOf
+from vidsampler.training.pictures import FrameDecoder, RegionOf, times_of
 from vidsampler.training.split import Split
 from vidsampler.training.threads import begun_ahead, start_threads, submit
 from vidsampler.video.container import usable_cpus
@@ -339,7 +339,7 @@ class Loader:
 
         try:
             chosen = self._decoder.decode(sample, choose, region, frames_NHWC)
-            times_N[: len(chosen)] = _times(sample.facts, stored, sample.key)[chosen]
+            times_N[: len(chosen)] = times_of(sample.facts, stored, sample.key)[chosen]
         except VidsamplerError as error:
             raise InputError(
                 f"{self.split.reader.tar(video)}: {error.message}",
@@ -380,13 +380,3 @@ class Waiting:
             if self.tokens_BL is None
             else replace(self.batch, tokens_BL=self.tokens_BL())
         )
-
-
-def _times(facts: dict[str, Any], stored: int, key: str) -> npt.NDArray[np.float64]:
-    """(stored,) when the stored frames are shown."""
-    times = facts.get("times", facts.get("numbers", range(stored)))
-    if len(times) != stored:
-        raise InputError(
-            f"{key}.json tells of {len(times)} frames, there are {stored}", code="damaged"
-        )
-    return np.array(times, np.float64)

@@ -31,6 +31,27 @@ RegionOf = Callable[[int, int], Region]
 """From a picture's height and width to the part of it that is wanted."""
 
 
+def times_of(facts: dict[str, Any], stored: int, key: str) -> npt.NDArray[np.float64]:
+    """(stored,) when the stored frames of a sample are shown.
+
+    Args:
+        facts: What ``KEY.json`` says: ``times``, seconds; where nobody knows these, the ``numbers``
+            of the frames in the video, or else their places, stand for them.
+        stored: How many frames there are.
+        key: For the message.
+
+    Raises:
+        InputError: It tells of other frames.
+    """
+    lists = [facts[name] for name in ("times", "numbers") if name in facts] or [range(stored)]
+    for each in lists:
+        if len(each) != stored:
+            raise InputError(
+                f"{key}.json tells of {len(each)} frames, there are {stored}", code="damaged"
+            )
+    return np.array(lists[0], np.float64)
+
+
 class FrameDecoder:
     """Decodes frames, cuts out a part of each and brings it to the size of a batch.
 
