@@ -34,9 +34,9 @@ from torch.utils.data import DataLoader, Dataset
 
 import vidsampler
 from vidsampler.files import to_json_bytes
+from vidsampler.loading.loader import Loader, LoaderConfig
 from vidsampler.shards import Reader
 from vidsampler.shards.writer import Member, ShardWriter
-from vidsampler.training.loader import Loader, LoaderConfig
 
 FRAMES = 16
 SIZE = 224

@@ -47,12 +47,12 @@ from benchmarks.remembered_clips import (
 from vidsampler import registry
 from vidsampler.config import Layer
 from vidsampler.evaluation.ranks import rank_matrix
+from vidsampler.loading.batch import Batch
 from vidsampler.retriever import Retriever
 from vidsampler.samplers.candidates import choose_candidates
-from vidsampler.training.batch import Batch
 from vidsampler.training.settings import TrainConfig, train_config
 from vidsampler.training.step import Stepper
-from vidsampler.training.world import World
+from vidsampler.world import World
 
 KEPT, BATCH = (2, 4, 8), 32
 CHOSEN = ("topk", "mmsampler")

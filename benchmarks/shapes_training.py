@@ -110,7 +110,7 @@ def looked_at(run: Path, seed: int | None = None) -> dict[str, Any]:
     from vidsampler.train import evaluation_loader, informative_share
     from vidsampler.training.settings import train_config
     from vidsampler.training.validation import measure
-    from vidsampler.training.world import World, open_world
+    from vidsampler.world import World, open_world
 
     config = train_config([file_layer(str(run / "config.yaml"), "train")])
     world: World

@@ -33,13 +33,13 @@ from torch import Tensor
 from vidsampler.config import Layer
 from vidsampler.flops import flops
 from vidsampler.latency import default_device, device_name, random_frames
+from vidsampler.loading.batch import Batch
 from vidsampler.retriever import Retriever
 from vidsampler.samplers.candidates import checked_candidates
 from vidsampler.samplers.kept import Kept
-from vidsampler.training.batch import Batch
 from vidsampler.training.settings import TrainConfig, train_config
 from vidsampler.training.step import Stepper
-from vidsampler.training.world import World
+from vidsampler.world import World
 
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}
 """Dense bf16 FLOPs a second, of the makers' data sheets."""

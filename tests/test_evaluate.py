@@ -20,8 +20,8 @@ from vidsampler.evaluation.rerank import Rerank, rank_reranked
 from vidsampler.evaluation.results import Result
 from vidsampler.evaluation.similarity import text_ids
 from vidsampler.flops import flops
+from vidsampler.loading.loader import Loader, LoaderConfig
 from vidsampler.retriever import Retriever
-from vidsampler.training.loader import Loader, LoaderConfig
 
 FEW = [("a.mp4", "a red thing"), ("a.mp4", "a dog"), ("b.mp4", "a dog"), ("c.mp4", "a blue thing")]
 

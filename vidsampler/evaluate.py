@@ -179,7 +179,7 @@ def run_evaluation(
     from vidsampler.evaluation.embedding_cache import FOLDER, EmbeddingCache
     from vidsampler.evaluation.similarity import Texts, rank_texts_and_videos
     from vidsampler.flops import flops
-    from vidsampler.training.world import open_world
+    from vidsampler.world import open_world
 
     began = time.perf_counter()
     options, watch = options or Options(), watch or Watch()

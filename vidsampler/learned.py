@@ -216,7 +216,7 @@ def trained_sampler(checkpoint: str | Path | None) -> TrainedSampler:
 def _stamps(checkpoint: Path) -> tuple[tuple[int, ...], ...]:
     """What tells the files of a checkpoint from others of the same names."""
     from vidsampler.retriever_files import CONFIG, WEIGHTS
-    from vidsampler.training.run_folder import weights_folder
+    from vidsampler.run_folder import weights_folder
 
     try:
         found = [(weights_folder(checkpoint) / name).stat() for name in (CONFIG, WEIGHTS)]

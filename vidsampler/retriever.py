@@ -24,13 +24,13 @@ from vidsampler.heads.base import Gallery, Head, VectorHead, masked_mean
 from vidsampler.retriever_config import RetrieverConfig
 from vidsampler.retriever_files import load_weights, pixels_of, save, saved_config
 from vidsampler.retriever_losses import Losses, TrainingBatch, World, batch_losses
+from vidsampler.run_folder import weights_folder
 from vidsampler.samplers.candidates import checked_candidates, choose_candidates, seeds_of
 from vidsampler.samplers.gate import GateSampler
 from vidsampler.samplers.kept import Kept, kept_features
 from vidsampler.samplers.learned import LearnedSampler
 from vidsampler.samplers.policy_config import EXTRACTORS
 from vidsampler.samplers.topk import TopKSampler
-from vidsampler.training.run_folder import weights_folder
 from vidsampler.video_features import VideoFeatures
 
 

@@ -13,16 +13,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from vidsampler.heads.base import masked_mean
-from vidsampler.samplers.gate import annealed_share
-from vidsampler.samplers.kept import Kept
-from vidsampler.training.losses.choice import (
+from vidsampler.losses.choice import (
     entropy,
     leave_one_out_loss,
     order_log_probability,
 )
-from vidsampler.training.losses.retrieval import positives, retrieval_loss, retrieval_losses
-from vidsampler.training.losses.support import support_loss
-from vidsampler.training.losses.uniform import uniform_loss
+from vidsampler.losses.retrieval import positives, retrieval_loss, retrieval_losses
+from vidsampler.losses.support import support_loss
+from vidsampler.losses.uniform import uniform_loss
+from vidsampler.samplers.gate import annealed_share
+from vidsampler.samplers.kept import Kept
 
 if TYPE_CHECKING:
     from vidsampler.retriever import Retriever

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any
 from vidsampler import plainyaml
 from vidsampler.errors import ConfigError, UsageError
 from vidsampler.folder_shards import folder_shards
-from vidsampler.training.run_folder import CONFIG, CURVES, LAST, replaced
+from vidsampler.run_folder import CONFIG, CURVES, LAST, replaced
 from vidsampler.training.settings import TrainConfig
 
 if TYPE_CHECKING:
     from vidsampler.backbones.tokens import Tokens
+    from vidsampler.loading.loader import Loader, LoaderConfig
+    from vidsampler.loading.montage_loader import MontageLoader
     from vidsampler.retriever import Retriever
     from vidsampler.shards.manifest import Failure
-    from vidsampler.training.loader import Loader, LoaderConfig
     from vidsampler.training.loop import Training, Watch
-    from vidsampler.training.montage_loader import MontageLoader
     from vidsampler.training.validation import Measured
-    from vidsampler.training.world import World
+    from vidsampler.world import World
 
 Progress = Callable[[int, int], None]
 
@@ -151,7 +151,7 @@ def train(
     """
     from vidsampler.shards.errors import write_errors
     from vidsampler.stop import Stop
-    from vidsampler.training.world import open_world
+    from vidsampler.world import open_world
 
     clock = time.perf_counter()
     plan = plan_run(config, None if output is None else Path(output), resume=resume)
@@ -252,7 +252,7 @@ def _training(
     plan: Plan, loaded: _Loaded, world: World, stop: Any, watch: Watch | None
 ) -> Training:
     from vidsampler.cached_shards import split_folder
-    from vidsampler.training.loader import Loader, LoaderConfig
+    from vidsampler.loading.loader import Loader, LoaderConfig
     from vidsampler.training.loop import Training
 
     config = plan.config
@@ -298,7 +298,7 @@ def _left_out(training: Training) -> tuple[Failure, ...]:
 def evaluation_loader(folder: Path, retriever: Retriever, config: TrainConfig) -> Loader:
     """All videos of a split in its order."""
     from vidsampler.evaluation.embedding import videos_at_once
-    from vidsampler.training.loader import Loader, LoaderConfig
+    from vidsampler.loading.loader import Loader, LoaderConfig
 
     device = retriever.backbone.logit_scale.device
     settings = LoaderConfig(
@@ -323,7 +323,7 @@ def montage_loader(
     folder: Path, settings: LoaderConfig, config: TrainConfig, count: int, **ranks: int
 ) -> MontageLoader:
     """So many montages an epoch of the videos of a split."""
-    from vidsampler.training.montage_loader import MontageLoader
+    from vidsampler.loading.montage_loader import MontageLoader
 
     # The frames are as they are stored, and there are no captions.
     plain = replace(settings, captions="none", augment="none")
@@ -343,7 +343,7 @@ def tokenizer(retriever: Retriever) -> Callable[[list[str]], Any]:
 def _take_sampler(retriever: Retriever, checkpoint: Path) -> None:
     """Gives a retriever the sampler's weights of a checkpoint or run."""
     from vidsampler.retriever import Retriever
-    from vidsampler.training.run_folder import weights_folder
+    from vidsampler.run_folder import weights_folder
 
     folder = weights_folder(checkpoint)
     theirs = Retriever.from_pretrained(folder)
@@ -366,7 +366,7 @@ def _test_on_shapes(plan: Plan, loaded: _Loaded, world: World) -> dict[str, Any]
     from vidsampler.cached_shards import split_folder
     from vidsampler.datasets.shapes import cached_folder, read
     from vidsampler.retriever import Retriever
-    from vidsampler.training.run_folder import BEST
+    from vidsampler.run_folder import BEST
     from vidsampler.training.validation import measure
 
     world.wait()

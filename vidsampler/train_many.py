@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vidsampler.errors import InputError, UsageError
+from vidsampler.run_folder import BEST, LAST, PROGRESS, RESULT, replaced
 from vidsampler.runs import PublishedRun, matching_runs, published_run
-from vidsampler.training.run_folder import BEST, LAST, PROGRESS, RESULT, replaced
 
 State = Literal["nothing yet", "begun", "trained"]
 

@@ -14,9 +14,9 @@ from vidsampler.cli.output import Output
 from vidsampler.errors import UsageError
 from vidsampler.evaluation.pictures import DROPPED, KEPT
 from vidsampler.evaluation.ranks import rank_matrix
-from vidsampler.training.loader import Loader, LoaderConfig
-from vidsampler.training.pictures import candidates_of
-from vidsampler.training.split import Split
+from vidsampler.loading.loader import Loader, LoaderConfig
+from vidsampler.loading.pictures import candidates_of
+from vidsampler.loading.split import Split
 
 
 def test_a_picture_of_a_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

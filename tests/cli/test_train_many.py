@@ -14,12 +14,12 @@ from tests.training.tiny_run import tiny, write_shards
 from vidsampler import plainyaml
 from vidsampler.cli import train_many
 from vidsampler.errors import VidsamplerError
+from vidsampler.run_folder import BEST, LAST, PROGRESS, RESULT
 from vidsampler.runs import published_run
 from vidsampler.train import train
 from vidsampler.train_many import PlannedRun
 from vidsampler.training import loop
 from vidsampler.training.journal import read_log
-from vidsampler.training.run_folder import BEST, LAST, PROGRESS, RESULT
 
 Capture = pytest.CaptureFixture[str]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.retrieving import Trial
-from vidsampler.training.batch import Batch
+from vidsampler.loading.batch import Batch
 
 
 @dataclass

@@ -11,8 +11,8 @@ import torch
 from tests.evaluation.embedding_trials import Frames, OneOfTwo
 from tests.retrieving import retriever_of, shared_retriever_of, trial
 from vidsampler.evaluation.embedding import CAPTIONS, Videos, embed_texts, embed_videos
-from vidsampler.training.world import World
 from vidsampler.video_features import VideoFeatures
+from vidsampler.world import World
 
 COUNTS = (6, 5, 2, 6, 3, 6, 4)
 

@@ -13,7 +13,7 @@ from vidsampler.evaluation.shuffled import shuffle_candidates
 from vidsampler.retriever import Retriever
 from vidsampler.train import evaluation_loader
 from vidsampler.training.validation import measure
-from vidsampler.training.world import World
+from vidsampler.world import World
 
 
 def test_frames_and_times_move_together_and_padding_stays(tmp_path: Path) -> None:

@@ -22,8 +22,8 @@ from vidsampler.evaluation.rerank import Rerank, rank_reranked
 from vidsampler.evaluation.rows import MatrixError
 from vidsampler.evaluation.similarity import Texts, rank_texts_and_videos, score_rows, text_ids
 from vidsampler.heads.base import Head
-from vidsampler.training.world import World
 from vidsampler.video_features import VideoFeatures
+from vidsampler.world import World
 
 HEADS = registry.names("heads")
 every_head = pytest.mark.parametrize("name", HEADS)

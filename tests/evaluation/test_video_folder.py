@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.loading.stored import SIDE, number_in
 from tests.rendering import render
 from tests.retrieving import shared_retriever_of
-from tests.training.stored import SIDE, number_in
 from vidsampler.errors import InputError
 from vidsampler.evaluation.video_folder import VideoFile, VideoFolder
-from vidsampler.training.batch import Batch
+from vidsampler.loading.batch import Batch
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from tests.heads.batches import FRAMES, WIDTH, Batch, batch, make
 from tests.heads.reference import scramble
 from vidsampler import registry
 from vidsampler.heads.base import PairHead, VectorHead
-from vidsampler.training.losses.retrieval import retrieval_loss
+from vidsampler.losses.retrieval import retrieval_loss
 
 HEADS = registry.names("heads")
 every_head = pytest.mark.parametrize("name", HEADS)

@@ -13,8 +13,8 @@ from tests.heads.batches import FRAMES, WIDTH, batch, make
 from vidsampler.errors import ConfigError, UsageError
 from vidsampler.heads.tmass import TMass, TMassConfig
 from vidsampler.heads.xpool import PoolingConfig
-from vidsampler.training.losses.retrieval import retrieval_loss
-from vidsampler.training.losses.support import support_loss
+from vidsampler.losses.retrieval import retrieval_loss
+from vidsampler.losses.support import support_loss
 
 Variant = Literal["none", "exp-mean", "exp-theta-mean", "linear"]
 VARIANTS: list[Variant] = ["none", "exp-mean", "exp-theta-mean", "linear"]

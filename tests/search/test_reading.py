@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.stored import write_samples
+from tests.loading.stored import write_samples
+from vidsampler.loading.loader import Loader, LoaderConfig
 from vidsampler.search.entry import Stamp
 from vidsampler.search.manifest import Failed
 from vidsampler.search.reading import Frames, ReadTask, read_frames
-from vidsampler.training.loader import Loader, LoaderConfig
 from vidsampler.video.images import encode_image
 
 PICTURES = {

@@ -12,7 +12,7 @@ import torch
 from tests.training.tiny_run import CONVOLUTIONS, DRAWS, METHODS, batch_of, tiny
 from vidsampler.retriever import Retriever
 from vidsampler.training.step import Stepper
-from vidsampler.training.world import World, open_world
+from vidsampler.world import World, open_world
 
 ITEMS = 6
 Gradients = dict[str, torch.Tensor]

@@ -10,8 +10,8 @@ import torch
 from safetensors import SafetensorError
 
 from vidsampler.errors import InputError, VidsamplerError
+from vidsampler.run_folder import weights_folder
 from vidsampler.training.checkpoint import read_state, restore, save_folder
-from vidsampler.training.run_folder import weights_folder
 
 
 def put(text: str, folder: Path) -> None:

@@ -24,7 +24,7 @@ from vidsampler.errors import InputError, VidsamplerError
 from vidsampler.training.checkpoint import read_state
 from vidsampler.training.frozen import SharedBatchNorm
 from vidsampler.training.journal import read_log
-from vidsampler.training.world import World, open_world
+from vidsampler.world import World, open_world
 
 
 def torchrun(

@@ -12,7 +12,7 @@ from vidsampler.backbones.config import BackboneConfig
 from vidsampler.backbones.model import load_backbone
 from vidsampler.config import set_layer
 from vidsampler.join import join, join_config
-from vidsampler.training.loader import Loader, LoaderConfig
+from vidsampler.loading.loader import Loader, LoaderConfig
 
 
 def batches_of(folder: Path, batch_size: int, frames: int) -> Loader:

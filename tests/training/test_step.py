@@ -13,7 +13,7 @@ from vidsampler.errors import VidsamplerError
 from vidsampler.retriever import Retriever
 from vidsampler.training.frozen import training_mode
 from vidsampler.training.step import NotFiniteError, Stepper, step_seed
-from vidsampler.training.world import World
+from vidsampler.world import World
 
 ALONE = World(0, 1, torch.device("cpu"))
 

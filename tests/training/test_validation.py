@@ -12,11 +12,11 @@ import torch
 from tests.training.tiny_run import tiny, write_shards
 from vidsampler.datasets.shapes import ShapesVideo, Slot
 from vidsampler.evaluation.ranks import rank_matrix
+from vidsampler.loading.loader import Loader, LoaderConfig
 from vidsampler.retriever import Retriever
 from vidsampler.train import evaluation_loader, informative_share
-from vidsampler.training.loader import Loader, LoaderConfig
 from vidsampler.training.validation import Measured, measure
-from vidsampler.training.world import World
+from vidsampler.world import World
 
 ALONE = World(0, 1, torch.device("cpu"))
 

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tests.training.stored import write_samples
+from tests.loading.stored import write_samples
 from vidsampler.config import Layer
+from vidsampler.loading.batch import Batch
 from vidsampler.retriever import Retriever
-from vidsampler.training.batch import Batch
 from vidsampler.training.settings import TrainConfig, train_config
 
 FRAMES, SIZE = 4, 32

@@ -21,7 +21,7 @@ from vidsampler.checkpoints.writing import Part, check_free, write_tensors
 from vidsampler.errors import InputError, UsageError, unknown
 from vidsampler.files import write_file, writing
 from vidsampler.retriever_files import WEIGHTS, saved_config
-from vidsampler.training.run_folder import BEST, weights_folder
+from vidsampler.run_folder import BEST, weights_folder
 
 CLIP = "backbone.clip."
 CONFIG_NAMES = {"openclip": "open_clip_config.json", "huggingface": "config.json"}

@@ -106,7 +106,7 @@ def command(
         if method is not None or dataset is not None:
             raise UsageError("a checkpoint has its own settings; leave --method and --dataset out")
         from vidsampler.retriever_files import saved_config
-        from vidsampler.training.run_folder import weights_folder
+        from vidsampler.run_folder import weights_folder
 
         resolved = saved_config(weights_folder(Path(checkpoint), "best"), layers)
     else:

@@ -147,10 +147,10 @@ def command(
     """
     from vidsampler.cached_shards import check_shards
     from vidsampler.cli.train_many import train_many
+    from vidsampler.run_folder import CONFIG
     from vidsampler.runs import is_pattern
     from vidsampler.train import plan_run
     from vidsampler.training.launch import launched, under_torchrun
-    from vidsampler.training.run_folder import CONFIG
     from vidsampler.training.settings import train_config
 
     out = output_of(context)
@@ -219,7 +219,7 @@ def _run_of(path: Path) -> Path:
     Raises:
         UsageError: It is the best checkpoint, beside which no state is kept.
     """
-    from vidsampler.training.run_folder import BEST, CONFIG, LAST
+    from vidsampler.run_folder import BEST, CONFIG, LAST
 
     inside = (path.parent / CONFIG).is_file() and path.is_dir()
     if inside and path.name == BEST:

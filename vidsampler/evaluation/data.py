@@ -25,10 +25,10 @@ from vidsampler.evaluation.video_folder import VideoFile, VideoFolder
 from vidsampler.extract import find_videos
 from vidsampler.files import to_json_bytes
 from vidsampler.joined import DATASET, dataset_headers
+from vidsampler.loading.loader import Loader, LoaderConfig
+from vidsampler.loading.split import Split
 from vidsampler.retriever import Retriever
 from vidsampler.shards.errors import left_out
-from vidsampler.training.loader import Loader, LoaderConfig
-from vidsampler.training.split import Split
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
+from vidsampler.loading.batch import Batch
 from vidsampler.retriever import Retriever
-from vidsampler.training.batch import Batch
 from vidsampler.video_features import VideoFeatures
 
 if TYPE_CHECKING:
-    from vidsampler.training.world import World
+    from vidsampler.world import World
 
 _ON_CPU, _ON_GPU = 2, 16
 CAPTIONS = 64

@@ -34,7 +34,7 @@ from vidsampler.retriever import Retriever
 from vidsampler.video_features import VideoFeatures
 
 if TYPE_CHECKING:
-    from vidsampler.training.world import World
+    from vidsampler.world import World
 
 FORMAT = 1
 FOLDER = "features"
@@ -176,7 +176,7 @@ def _read(path: Path, rows: int) -> Tensors | None:
 
 
 def _digest(module: torch.nn.Module | None) -> str | None:
-    from vidsampler.training.world import fingerprint
+    from vidsampler.world import fingerprint
 
     if module is None:
         return None

@@ -12,7 +12,7 @@ from vidsampler import plainyaml, registry
 from vidsampler.config import Layer, flag_layer, layer_part, layer_without, to_plain
 from vidsampler.errors import InputError, UsageError
 from vidsampler.retriever_config import RetrieverConfig, resolve_tree
-from vidsampler.training.run_folder import BEST, CONFIG, LAST, RESULT, weights_folder
+from vidsampler.run_folder import BEST, CONFIG, LAST, RESULT, weights_folder
 
 Which = Literal["best", "last"]
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import torch
 
+from vidsampler.loading.batch import Batch
 from vidsampler.samplers.candidates import seed_of
-from vidsampler.training.batch import Batch
 
 
 def shuffle_candidates(batch: Batch, seed: int = 0) -> Batch:

@@ -28,7 +28,7 @@ from vidsampler.heads.base import Head
 from vidsampler.video_features import VideoFeatures
 
 if TYPE_CHECKING:
-    from vidsampler.training.world import World
+    from vidsampler.world import World
 
 BLOCK = 64
 """Texts, and videos of query-dependent heads, that are compared at once."""

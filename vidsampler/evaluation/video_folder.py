@@ -21,11 +21,11 @@ from vidsampler.errors import InputError
 from vidsampler.extraction.numbers import frame_numbers
 from vidsampler.extraction.settings import Recipe
 from vidsampler.files import to_json_bytes
+from vidsampler.loading.augment import central_square
+from vidsampler.loading.batch import Batch
+from vidsampler.loading.pictures import put_region
+from vidsampler.loading.threads import begun_ahead, start_threads, submit
 from vidsampler.retriever import Retriever
-from vidsampler.training.augment import central_square
-from vidsampler.training.batch import Batch
-from vidsampler.training.pictures import put_region
-from vidsampler.training.threads import begun_ahead, start_threads, submit
 from vidsampler.video.container import usable_cpus
 from vidsampler.video.reader import IndexChangedError, Video
 

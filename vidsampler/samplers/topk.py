@@ -2,7 +2,7 @@
 
 Training draws K frames without replacement with Gumbel noise: the picks are hard, their gradient is
 that of K softmaxes, each with less left of what was picked before. Or it draws several choices, and
-what each is worth is the gradient (`training.losses.choice`). Inference takes the K highest logits.
+what each is worth is the gradient (`losses.choice`). Inference takes the K highest logits.
 Kept frames are in time order.
 """
 

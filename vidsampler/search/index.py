@@ -111,7 +111,7 @@ class Index:
             for segment, part in zip(segments, manifest.parts, strict=True):
                 check_content(segment, part)
         if checkpoint is not None:
-            from vidsampler.training.run_folder import weights_folder
+            from vidsampler.run_folder import weights_folder
 
             index._weights, index._told = weights_folder(Path(checkpoint)), True
             index._check_weights()

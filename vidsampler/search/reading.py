@@ -136,8 +136,8 @@ def _decode(video: Video, task: ReadTask, stamp: Stamp) -> Frames:
 
 
 def _read_sample(task: ReadTask) -> Frames:
-    from vidsampler.training.augment import central_square
-    from vidsampler.training.pictures import FrameDecoder, times_of
+    from vidsampler.loading.augment import central_square
+    from vidsampler.loading.pictures import FrameDecoder, times_of
 
     assert task.stamp is not None
     sample = _reader(task.path)[task.key]

@@ -12,7 +12,7 @@ from vidsampler import registry
 from vidsampler.config import CANDIDATES, KEPT, Layer, file_layer
 from vidsampler.errors import ConfigError
 from vidsampler.retriever_config import RetrieverConfig, resolve_tree
-from vidsampler.training.run_folder import weights_folder
+from vidsampler.run_folder import weights_folder
 
 
 @dataclass(frozen=True)

@@ -76,9 +76,9 @@ def _frame(index: Index, hit: Hit) -> npt.NDArray[np.uint8]:
 
 
 def _stored(folder: Path, hit: Hit) -> npt.NDArray[np.uint8]:
+    from vidsampler.loading.augment import central_square
+    from vidsampler.loading.pictures import FrameDecoder
     from vidsampler.shards import Reader
-    from vidsampler.training.augment import central_square
-    from vidsampler.training.pictures import FrameDecoder
 
     reader = Reader(folder)
     keys = {source: key for key, source in reader.sources.items()}

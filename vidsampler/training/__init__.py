@@ -1,1 +1,1 @@
-"""Training: losses, the loader, the loop."""
+"""Training: the loop, its steps, checkpoints and processes."""

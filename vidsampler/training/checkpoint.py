@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from vidsampler.errors import InputError, VidsamplerError
 from vidsampler.files import sync_folder, writing
 from vidsampler.retriever import Retriever
-from vidsampler.training.run_folder import BEST, LAST, PROGRESS, RESULT, STATE, replaced
+from vidsampler.run_folder import BEST, LAST, PROGRESS, RESULT, STATE, replaced
 
 
 def save_last(run: Path, retriever: Retriever, state: dict[str, Any], of: int) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vidsampler.retriever import Retriever
-from vidsampler.training.world import World
+from vidsampler.world import World
 
 
 def freeze(retriever: Retriever, groups: Iterable[str]) -> None:

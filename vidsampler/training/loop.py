@@ -15,17 +15,17 @@ import torch
 from torch import Tensor
 
 from vidsampler.errors import ConfigError
+from vidsampler.loading.batch import Batch
+from vidsampler.loading.loader import Loader
 from vidsampler.retriever import Retriever
 from vidsampler.samplers.topk import TopKSampler
 from vidsampler.stop import Stop
-from vidsampler.training.batch import Batch
 from vidsampler.training.checkpoint import save_best, save_last
 from vidsampler.training.journal import Journal
-from vidsampler.training.loader import Loader
 from vidsampler.training.settings import TrainConfig
 from vidsampler.training.step import NotFiniteError, Stepped, Stepper
 from vidsampler.training.validation import Measured, measure
-from vidsampler.training.world import World
+from vidsampler.world import World
 
 _NAMED = 8
 """So many videos of a bad batch stand in the message; the log has them all."""

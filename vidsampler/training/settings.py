@@ -10,10 +10,10 @@ from typing import Any, Literal
 from vidsampler.config import Layer
 from vidsampler.datasets.shapes.settings import ShapesSettings
 from vidsampler.errors import ConfigError, UsageError
+from vidsampler.loading.montage import MontageSettings
 from vidsampler.methods import MethodConfig, method_layer
 from vidsampler.retriever_config import resolve_tree
 from vidsampler.runs import PublishedRun, published_run
-from vidsampler.training.montage import MontageSettings
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from vidsampler.errors import VidsamplerError
+from vidsampler.loading.batch import Batch
 from vidsampler.methods import TrainingConfig
 from vidsampler.retriever import Retriever
 from vidsampler.retriever_losses import Losses
 from vidsampler.samplers.learned import gumbel_noise
-from vidsampler.training.batch import Batch
 from vidsampler.training.frozen import freeze, share_batch_norms, training_mode
 from vidsampler.training.optimizer import parameter_groups, schedule, set_rates
-from vidsampler.training.world import World
+from vidsampler.world import World
 
 
 class Stepped(NamedTuple):

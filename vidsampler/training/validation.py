@@ -9,11 +9,11 @@ from typing import Any
 from vidsampler.evaluation.embedding import embed_texts, embed_videos, embed_wholes
 from vidsampler.evaluation.ranks import metrics
 from vidsampler.evaluation.similarity import Texts, rank_texts_and_videos
+from vidsampler.loading.batch import Batch
+from vidsampler.loading.loader import Loader
+from vidsampler.loading.montage_loader import MontageLoader
 from vidsampler.retriever import Retriever
-from vidsampler.training.batch import Batch
-from vidsampler.training.loader import Loader
-from vidsampler.training.montage_loader import MontageLoader
-from vidsampler.training.world import World
+from vidsampler.world import World
 
 
 @dataclass(frozen=True)

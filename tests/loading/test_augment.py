@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidsampler.training import augment
-from vidsampler.training.augment import (
+from vidsampler.loading import augment
+from vidsampler.loading.augment import (
     Region,
     central_square,
     perhaps_mirrored,
     randaugment,
     random_region,
 )
-from vidsampler.training.order import Purpose, uniforms
+from vidsampler.loading.order import Purpose, uniforms
 
 
 def draws_of(item: int) -> list[float]:

@@ -18,8 +18,8 @@ from PIL import Image
 from torch.nn import functional
 
 from vidsampler.errors import InputError
+from vidsampler.loading.augment import Region, central_square
 from vidsampler.shards import Reader, Sample
-from vidsampler.training.augment import Region, central_square
 from vidsampler.video.container import check_pixels
 from vidsampler.video.decode import FrameConverter
 from vidsampler.video.positions import uniform_positions

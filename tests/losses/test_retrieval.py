@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from vidsampler.training.losses.retrieval import positives, retrieval_loss
-from vidsampler.training.losses.support import support_loss
+from vidsampler.losses.retrieval import positives, retrieval_loss
+from vidsampler.losses.support import support_loss
 
 
 def similarity(texts: int, videos: int) -> torch.Tensor:

@@ -13,8 +13,8 @@ import pytest
 from tests.training.folder_of_videos import FRAMES, SIZE, colour, write_folder
 from vidsampler.errors import ConfigError, InputError
 from vidsampler.folder_shards import folder_shards
-from vidsampler.training.loader import LoaderConfig
-from vidsampler.training.montage import (
+from vidsampler.loading.loader import LoaderConfig
+from vidsampler.loading.montage import (
     DRAWS,
     MontageSettings,
     Piece,
@@ -22,8 +22,8 @@ from vidsampler.training.montage import (
     shown_and_bad,
     whole_weights,
 )
-from vidsampler.training.montage_loader import MontageLoader
-from vidsampler.training.order import Purpose, uniforms
+from vidsampler.loading.montage_loader import MontageLoader
+from vidsampler.loading.order import Purpose, uniforms
 
 STORED = [30, 128, 5, 64, 1, 100, 77, 128, 12, 40, 3, 90, 50, 60]
 

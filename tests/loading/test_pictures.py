@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.loading.stored import SIDE, Picture, by_pillow, number_in, picture
 from tests.rendering import render
-from tests.training.stored import SIDE, Picture, by_pillow, number_in, picture
 from vidsampler import extract
 from vidsampler.errors import InputError
+from vidsampler.loading.augment import Region, central_square
+from vidsampler.loading.pictures import FrameDecoder, IntArray
 from vidsampler.shards import Reader, Sample
-from vidsampler.training.augment import Region, central_square
-from vidsampler.training.pictures import FrameDecoder, IntArray
 from vidsampler.video.images import encode_image
 
 

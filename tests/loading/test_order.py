@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vidsampler.errors import UsageError
-from vidsampler.training.order import Order, Purpose, random_bits, shuffled, uniforms
+from vidsampler.loading.order import Order, Purpose, random_bits, shuffled, uniforms
 
 
 def test_the_shuffle_is_the_same_for_ever() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vidsampler.training.losses.uniform import uniform_loss
+from vidsampler.losses.uniform import uniform_loss
 
 ALL = torch.ones(2, 4, dtype=torch.bool)
 

@@ -15,10 +15,10 @@ import torch
 from PIL import Image, ImageFilter
 
 from vidsampler.errors import InputError, VidsamplerError
-from vidsampler.training.augment import Region, central_square
-from vidsampler.training.batch import Batch
-from vidsampler.training.loader import Loader, LoaderConfig, Waiting
-from vidsampler.training.montage import (
+from vidsampler.loading.augment import Region, central_square
+from vidsampler.loading.batch import Batch
+from vidsampler.loading.loader import Loader, LoaderConfig, Waiting
+from vidsampler.loading.montage import (
     DRAWS,
     LEAST_VIDEOS,
     Look,
@@ -27,9 +27,9 @@ from vidsampler.training.montage import (
     plan_montage,
     whole_weights,
 )
-from vidsampler.training.order import Purpose, random_bits, uniforms
-from vidsampler.training.split import Split
-from vidsampler.training.threads import submit
+from vidsampler.loading.order import Purpose, random_bits, uniforms
+from vidsampler.loading.split import Split
+from vidsampler.loading.threads import submit
 
 RGB = npt.NDArray[np.uint8]
 _KEPT_SAMPLES = 512

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from vidsampler.training.losses.retrieval import retrieval_loss
+from vidsampler.losses.retrieval import retrieval_loss
 
 
 def support_loss(

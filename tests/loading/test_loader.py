@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tests.training.stored import (
+from tests.loading.stored import (
     SIDE,
     Stored,
     by_pillow,
@@ -24,12 +24,12 @@ from tests.training.stored import (
     write_split,
 )
 from vidsampler.errors import ConfigError, InputError, UsageError
-from vidsampler.training import augment
-from vidsampler.training.augment import random_region
-from vidsampler.training.batch import Batch
-from vidsampler.training.loader import Loader, LoaderConfig
-from vidsampler.training.order import Purpose, shuffled, uniforms
-from vidsampler.training.split import Split
+from vidsampler.loading import augment
+from vidsampler.loading.augment import random_region
+from vidsampler.loading.batch import Batch
+from vidsampler.loading.loader import Loader, LoaderConfig
+from vidsampler.loading.order import Purpose, shuffled, uniforms
+from vidsampler.loading.split import Split
 
 LENGTH = 24
 

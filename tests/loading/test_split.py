@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.stored import Stored, write_samples, write_split
+from tests.loading.stored import Stored, write_samples, write_split
 from vidsampler.errors import InputError
-from vidsampler.training.split import Split
+from vidsampler.loading.split import Split
 
 
 def test_numbers_of_captions_and_wordings(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ import math
 
 import torch
 
-from vidsampler.samplers.topk import draw_choices
-from vidsampler.training.losses.choice import (
+from vidsampler.losses.choice import (
     entropy,
     leave_one_out_loss,
     order_log_probability,
 )
+from vidsampler.samplers.topk import draw_choices
 
 LOGITS = torch.tensor([0.3, -1.0, 0.8, 0.1], dtype=torch.float64)
 

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 
 from vidsampler.errors import ConfigError, InputError, VidsamplerError
-from vidsampler.training import augment
-from vidsampler.training.batch import Batch, FrameMemory, TextBatch
-from vidsampler.training.order import Order, Purpose, uniforms
-from vidsampler.training.pictures import FrameDecoder, RegionOf, times_of
-from vidsampler.training.split import Split
-from vidsampler.training.threads import begun_ahead, start_threads, submit
+from vidsampler.loading import augment
+from vidsampler.loading.batch import Batch, FrameMemory, TextBatch
+from vidsampler.loading.order import Order, Purpose, uniforms
+from vidsampler.loading.pictures import FrameDecoder, RegionOf, times_of
+from vidsampler.loading.split import Split
+from vidsampler.loading.threads import begun_ahead, start_threads, submit
 from vidsampler.video.container import usable_cpus
 from vidsampler.video.positions import uniform_positions
 

@@ -1,0 +1,1 @@
+"""Batches from shards: the order of items, decoding, augmentation, montages."""
