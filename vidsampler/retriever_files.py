@@ -19,9 +19,10 @@ from vidsampler.backbones.model import PixelInput
 from vidsampler.backbones.weights import other_shapes
 from vidsampler.config import Layer, file_layer
 from vidsampler.errors import InputError, UsageError
-from vidsampler.files import sync_folder, whole_file, write_file, writing
+from vidsampler.files import no_folder, sync_folder, whole_file, write_file, writing
 from vidsampler.preprocess import PixelInput as Square
 from vidsampler.retriever_config import RetrieverConfig, resolve_tree
+from vidsampler.run_folder import BEST, LAST
 
 if TYPE_CHECKING:
     from vidsampler.retriever import Retriever
@@ -78,17 +79,28 @@ def saved_config(folder: Path, layers: Iterable[Layer] = ()) -> RetrieverConfig:
     """The settings of a saved retriever, with others in their place where layers say so.
 
     Raises:
-        InputError: The folder holds no retriever.
+        InputError: There is no such folder, or it holds no retriever.
         ConfigError: A layer does not fit.
     """
+    hint = f"give the folder that holds {CONFIG} and {WEIGHTS}"
+    if not folder.is_dir():
+        raise no_folder(folder, hint=hint)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(
                 f"{folder} is no checkpoint: there is no {name} in it",
-                hint="give the folder that holds config.yaml and model.safetensors",
+                hint=whole_one_below(folder) or hint,
                 code="missing",
             )
     return resolve_tree(RetrieverConfig, [file_layer(str(folder / CONFIG), "retrievers"), *layers])
+
+
+def whole_one_below(run: Path) -> str | None:
+    """For hints: which of a run's checkpoints is there; None where none is."""
+    for folder in (run / BEST, run / LAST):
+        if all((folder / name).is_file() for name in (CONFIG, WEIGHTS)):
+            return f"{folder} is a checkpoint: give that"
+    return None
 
 
 def load_weights(
