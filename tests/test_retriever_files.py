@@ -120,16 +120,19 @@ def test_other_parts_that_do_not_fit(tmp_path: Path) -> None:
         Retriever.from_pretrained(tmp_path / "elsewhere")
     with pytest.raises(InputError, match=r"safetensors: is not a folder"):
         Retriever.from_pretrained(tmp_path / "model.safetensors")
-    (tmp_path / "run" / "last").mkdir(parents=True)
-    with pytest.raises(
-        InputError, match=r"run is no checkpoint: there is no config.yaml"
-    ) as caught:
-        Retriever.from_pretrained(tmp_path / "run")
+
+
+def test_a_run_without_best_weights_names_the_last_ones(tmp_path: Path) -> None:
+    last = tmp_path / "last"
+    last.mkdir()
+    message = f"{tmp_path} is no checkpoint: there is no config.yaml in it"
+    with pytest.raises(InputError, match=message) as caught:
+        Retriever.from_pretrained(tmp_path)
     assert caught.value.hint == "give the folder that holds config.yaml and model.safetensors"
-    retriever_of("uniform", "mean").save(tmp_path / "run" / "last")
-    with pytest.raises(InputError, match="run is no checkpoint") as caught:
-        Retriever.from_pretrained(tmp_path / "run")
-    assert caught.value.hint == f"{tmp_path / 'run' / 'last'} is a checkpoint: give that"
+    retriever_of("uniform", "mean").save(last)
+    with pytest.raises(InputError, match=message) as caught:
+        Retriever.from_pretrained(tmp_path)
+    assert caught.value.hint == f"{last} is a checkpoint: give that"
 
 
 # -------------------------------------------------------------------- settings
