@@ -220,7 +220,7 @@ def test_the_command_needs_no_network_no_cache_and_no_image_text_package(tmp_pat
             ["--checkpoint", "run", "--query", "a dog", "--backbone", "tiny"],
             "does not look at a question",
         ),
-        (["--checkpoint", "no/such/run"], "no/such/run is no checkpoint"),
+        (["--checkpoint", "no/such/run"], "no/such/run: no such folder"),
         (
             ["--sampler", "learned", "--query", "a dog", "--backbone", "tiny"],
             "learned does not look at a question",

@@ -56,6 +56,10 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
         ("l.csv", "id,caption\n1,x\n", r"none of its columns \(id, caption\)"),
         ("l.csv", "id,video\n1,a.mp4\n2\n", r"l\.csv, line 3: no path in this line"),
         ("l.csv", b"video\na.mp4\n\xff.mp4\n", r"l\.csv, line 3: not UTF-8"),
+        ("l.csv", 'video\n"a.mp4', r"l\.csv, line 2: unexpected end of data"),
+        ("l.csv", "video;x\na.mp4;1\n", r"its first line, 'video;x', is neither the heading"),
+        ("l.csv", "video\tx\na.mp4\t1\n", r"its first line, 'video\\tx', is neither"),
+        ("l.csv", "clip\na.mp4\n", r"its first line, 'clip', is neither"),
         ("l.jsonl", '"a.mp4"\n{"video"', r"l\.jsonl, line 2: not JSON"),
         ("l.jsonl", '{"video": 3}', r"l\.jsonl, line 1: no text under any of video, path, file"),
         ("l.jsonl", '["a.mp4"]', r"l\.jsonl, line 1: no text"),
@@ -66,6 +70,22 @@ def test_names_of_any_bytes(tmp_path: Path) -> None:
 def test_errors_name_file_and_line(tmp_path: Path, name: str, data: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         listed(tmp_path, name, data)
+
+
+def test_a_table_with_other_separators_is_told_so(tmp_path: Path) -> None:
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        with pytest.raises(InputError) as caught:
+            listed(tmp_path, "l.csv", f"video{mark}x\na.mp4{mark}1\n")
+        assert caught.value.hint == (
+            f"separate columns by commas, not by {name}, and name that of the paths video, path or "
+            "file"
+        )
+    with pytest.raises(InputError) as caught:
+        vidsampler.extract(tmp_path / "l.csv", tmp_path / "out")
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "a clip").write_bytes(b"")
+    assert list(listed(tmp_path, "l.csv", "a clip\nanother\n")) == ["a clip", "another"]
 
 
 def test_a_list_that_is_not_there(tmp_path: Path) -> None:

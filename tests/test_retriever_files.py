@@ -116,8 +116,23 @@ def test_other_parts_that_do_not_fit(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"cannot read .*model\.safetensors"):
         Retriever.from_pretrained(tmp_path)
-    with pytest.raises(InputError, match=r"is no checkpoint: there is no config.yaml in it"):
+    with pytest.raises(InputError, match=r"elsewhere: no such folder"):
         Retriever.from_pretrained(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"safetensors: is not a folder"):
+        Retriever.from_pretrained(tmp_path / "model.safetensors")
+
+
+def test_a_run_without_best_weights_names_the_last_ones(tmp_path: Path) -> None:
+    last = tmp_path / "last"
+    last.mkdir()
+    message = f"{tmp_path} is no checkpoint: there is no config.yaml in it"
+    with pytest.raises(InputError, match=message) as caught:
+        Retriever.from_pretrained(tmp_path)
+    assert caught.value.hint == "give the folder that holds config.yaml and model.safetensors"
+    retriever_of("uniform", "mean").save(last)
+    with pytest.raises(InputError, match=message) as caught:
+        Retriever.from_pretrained(tmp_path)
+    assert caught.value.hint == f"{last} is a checkpoint: give that"
 
 
 # -------------------------------------------------------------------- settings
@@ -156,3 +171,34 @@ def test_slots_of_the_head() -> None:
     ):
         assert retriever_config([set_layer(each) for each in words]).head_frames == slots
     assert method_config("adaclip", "activitynet").head_frames == 32
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_weights_that_are_not_finite(value: float, tmp_path: Path) -> None:
+    retriever = retriever_of("topk", "mlp", k=3)
+    weights = retriever.head.get_parameter("mlp.0.weight")
+    with torch.no_grad():
+        # A sum of numbers that are large and finite may overflow.
+        weights[0] = 3e38
+    retriever.save(tmp_path)
+    Retriever.from_pretrained(tmp_path)
+    with torch.no_grad():
+        weights[-1, -1] = value
+    retriever.save(tmp_path)
+    with pytest.raises(InputError) as caught:
+        Retriever.from_pretrained(tmp_path)
+    assert caught.value.message == (
+        f"{tmp_path / 'model.safetensors'}: numbers of tensor head.mlp.0.weight are not finite"
+    )
+    assert (caught.value.code, caught.value.exit_code) == ("damaged", 2)
+
+
+def test_sizes_that_no_memory_holds(tmp_path: Path) -> None:
+    retriever_of("topk", "mean", k=3).save(tmp_path)
+    for width in (1 << 30, 1 << 40):
+        with pytest.raises(InputError) as caught:
+            Retriever.from_pretrained(tmp_path, [set_layer(f"sampler.policy.width={width}")])
+        assert caught.value.message == (
+            f"{tmp_path / 'config.yaml'}: there is no memory for a retriever of the sizes that it "
+            "says"
+        )

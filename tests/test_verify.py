@@ -363,7 +363,12 @@ def test_repair_waits_for_no_other_run(shards: Path) -> None:
 
 
 def test_nothing_to_read(tmp_path: Path) -> None:
-    for folder, message in ((tmp_path / "none", "no such folder"), (tmp_path, "no shard in it")):
+    (tmp_path / "file").write_bytes(b"")
+    for folder, message in (
+        (tmp_path / "none", "none: no such folder"),
+        (tmp_path / "file", "file: is not a folder"),
+        (tmp_path, "no shard in it"),
+    ):
         with pytest.raises(InputError, match=message):
             vidsampler.verify(folder)
 

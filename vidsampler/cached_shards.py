@@ -9,6 +9,7 @@ from pathlib import Path
 
 from vidsampler.datasets.shapes.settings import ShapesSettings
 from vidsampler.errors import InputError, UsageError, VidsamplerError
+from vidsampler.files import no_folder
 
 Progress = Callable[[int, int], None]
 """Called with the number of videos that are done, and of all videos."""
@@ -58,10 +59,10 @@ def check_shards(
         InputError: The folder is not there, or a split is not in it or not finished.
     """
     if shards is not None and not shards.is_dir():
-        raise InputError(f"{shards}: no such folder of shards", code="missing")
+        raise no_folder(shards, "of shards")
     if shards is None and dataset == "folder" and videos is not None:
         if not videos.is_dir():
-            raise InputError(f"{videos}: no such folder of videos", code="missing")
+            raise no_folder(videos, "of videos")
         return
     if shards is None and dataset == "folder":
         raise UsageError(

@@ -42,6 +42,7 @@ class EmbedReport:
         seconds: How long it took.
         errors: Class of fault -> videos that have it now.
         interrupted: The user ended it before everything was done.
+        texts: The index can be asked by texts; where the model reads none, by videos only.
     """
 
     videos: int = 0
@@ -53,10 +54,12 @@ class EmbedReport:
     seconds: float = 0.0
     errors: dict[str, int] = field(default_factory=dict)
     interrupted: bool = False
+    texts: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as ``vidsampler embed --json`` prints it."""
-        plain = {name: value for name, value in vars(self).items() if name != "interrupted"}
+        others = ("interrupted", "texts")
+        plain = {name: value for name, value in vars(self).items() if name not in others}
         return {**plain, "seconds": round(self.seconds, 3)}
 
 
@@ -175,6 +178,7 @@ class _Run:
         plan, config = self._plan, self._plan.config
         device = device_of(config.index.device)
         retriever = load_retriever(config, config.weights)
+        self._report.texts = retriever.backbone.has_texts
         print_ = fingerprint(retriever, config.weights)
         if plan.manifest is not None and plan.manifest.fingerprint != print_:
             raise made_with_other_weights(plan.index, plan.manifest.fingerprint, print_)

@@ -94,6 +94,18 @@ def _unseen(parent: str, folders: list[str], seen: set[str]) -> list[str]:
     return sorted(found)
 
 
+def no_folder(path: str | Path, what: str = "", hint: str | None = None) -> InputError:
+    """The error of what was to be a folder and is none.
+
+    Args:
+        path: Where.
+        what: What should be in it, such as "of videos".
+        hint: What to do.
+    """
+    problem = "is not a folder" if os.path.lexists(path) else "no such folder"
+    return InputError(f"{path}: {f'{problem} {what}'.rstrip()}", hint=hint, code="missing")
+
+
 def unreadable_folder(error: OSError) -> InputError:
     """The error of a walk that came to a folder it cannot look into."""
     message = f"{error.filename}: the folder cannot be read: {error.strerror}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,8 @@ STORED = 128
 _QUALITY = 92
 _LEAST = 4
 """Videos of a split."""
+_TRIES = 64
+"""Shares that are tried, those nearest to what is asked for."""
 
 
 def folder_shards(
@@ -40,7 +43,7 @@ def folder_shards(
     Args:
         videos: The folder.
         size: Pixels of the shorter side.
-        val: The share that is not trained on.
+        val: The share that is not trained on; see `divided`.
         seed: Of that share.
         groups: A table with the columns video and group; videos of a group stay on one side.
         progress: Called with videos that are done, and all.
@@ -51,22 +54,12 @@ def folder_shards(
         KeyboardInterrupt: The user ended it.
     """
     from vidsampler.cached_shards import alone
-    from vidsampler.datasets.folder import FolderSettings, list_videos, split_videos
+    from vidsampler.datasets.folder import list_videos
     from vidsampler.join import join, join_config
     from vidsampler.joined import DATASET
 
     names = list_videos(videos)
-    split_of = split_videos(names, FolderSettings(val=val, seed=seed, groups=groups))
-    for split in ("train", "val"):
-        found = sum(each == split for each in split_of.values())
-        if found < _LEAST:
-            raise InputError(
-                f"{videos}: {len(names)} videos leave {found} for the split {split}, which needs "
-                f"{_LEAST} to make montages of",
-                code="too-few",
-                hint=f"there must be {2 * _LEAST} at least; --set dataset.val=0.5 divides them "
-                "evenly",
-            )
+    val, split_of = divided(videos, names, val, seed, groups)
     stats = [os.stat(videos / name) for name in names]
     files = [
         [name, each.st_size, each.st_mtime_ns] for name, each in zip(names, stats, strict=True)
@@ -84,6 +77,48 @@ def folder_shards(
                 raise KeyboardInterrupt
     _check_usable(videos, shards, len(names))
     return shards
+
+
+def divided(
+    videos: Path, names: Sequence[str], val: float, seed: int, groups: Path | None
+) -> tuple[float, dict[str, str]]:
+    """Divides videos so that both ``train`` and ``val`` have enough to make montages of.
+
+    Args:
+        videos: The folder, for messages.
+        names: Paths of the videos below it.
+        val: The share of ``val``; where a split would have too few, the nearest that will do.
+        seed: As of `folder_shards`.
+        groups: Likewise.
+
+    Returns:
+        The share, and video -> split.
+
+    Raises:
+        InputError: There are too few videos, or groups leave too few to a split.
+    """
+    from vidsampler.datasets.folder import FolderSettings, split_videos
+
+    count = len(names)
+    enough = range(_LEAST, count - _LEAST + 1)
+    nearest = sorted(enough, key=lambda size: abs(size - val * count))[:_TRIES]
+    few: list[tuple[int, str]] = []
+    for share in (val, *(size / count for size in nearest)):
+        split_of = split_videos(names, FolderSettings(val=share, seed=seed, groups=groups))
+        found = Counter(split_of.values())
+        few.append(min((found[split], split) for split in ("train", "val")))
+        if few[-1][0] >= _LEAST:
+            return share, split_of
+    number, split = few[0]
+    within, hint = "", f"there must be {2 * _LEAST} videos at least"
+    if count >= 2 * _LEAST and groups is not None:
+        within, hint = f" in the groups of {groups}", "groups stay together: make smaller ones"
+    raise InputError(
+        f"{videos}: {count} videos{within} leave {number} for the split {split}, which needs "
+        f"{_LEAST} to make montages of",
+        code="too-few",
+        hint=hint,
+    )
 
 
 def _check_usable(videos: Path, shards: Path, count: int) -> None:

@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from vidsampler.errors import InputError
+from vidsampler.files import is_video_name
 
 LIST_SUFFIXES = (".txt", ".csv", ".jsonl")
 COLUMNS = ("video", "path", "file")
 """The column of a table, or the key of an object, that holds the path: the first that is there."""
+_OTHERS = {";": "semicolons", "\t": "tabs"}
 
 
 def is_list(path: str | Path) -> bool:
@@ -70,7 +72,7 @@ def _lines(data: bytes, path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _table(data: bytes, path: Path) -> Iterator[tuple[int, str]]:
-    reader = csv.reader(io.StringIO(_text(data, path), newline=""))
+    reader = csv.reader(io.StringIO(_text(data, path), newline=""), strict=True)
     column: int | None = None
     try:
         for row in reader:
@@ -87,6 +89,7 @@ def _table(data: bytes, path: Path) -> Iterator[tuple[int, str]]:
                     )
                 if not row:
                     continue
+                _check_first(row[0], path)
                 column = 0
             if not row:
                 continue
@@ -95,6 +98,27 @@ def _table(data: bytes, path: Path) -> Iterator[tuple[int, str]]:
             yield reader.line_num, row[column]
     except csv.Error as error:
         raise _bad(path, reader.line_num, str(error)) from error
+
+
+def _check_first(name: str, path: Path) -> None:
+    """Whether the first line of a table of one column may be a path."""
+    if not name.strip() or is_video_name(os.path.basename(name)):
+        return
+    if "\0" not in name and os.path.exists(path.parent / name):
+        return
+    columns = f"{', '.join(COLUMNS[:-1])} or {COLUMNS[-1]}"
+    separator = next((names for mark, names in _OTHERS.items() if mark in name), None)
+    hint = f"name the column {columns}"
+    if separator is not None:
+        hint = (
+            f"separate columns by commas, not by {separator}, and name that of the paths {columns}"
+        )
+    raise InputError(
+        f"{path}: its first line, {name.strip()!r}, is neither the heading of a column of paths "
+        "nor a path",
+        hint=hint,
+        code="unreadable",
+    )
 
 
 def _objects(data: bytes, path: Path) -> Iterator[tuple[int, str]]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from vidsampler.samplers.scores import QuerySampler
     from vidsampler.video import Video
 
+_QUOTED = 60
+"""Letters of a question in a note."""
 _DECODED = 256
 """Frames that are held at once."""
 _ENCODED = {"cpu": 4, "cuda": 64}
@@ -109,6 +111,11 @@ def check_questions(
             f"be kept, not {k}",
             hint=f"try -k {2 * len(questions)}",
         )
+
+
+def shortened(question: str) -> str:
+    """A question as notes quote it."""
+    return question if len(question) <= _QUOTED else f"{question[: _QUOTED - 3]}..."
 
 
 class ImageText:

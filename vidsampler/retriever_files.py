@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -18,9 +19,10 @@ from vidsampler.backbones.model import PixelInput
 from vidsampler.backbones.weights import other_shapes
 from vidsampler.config import Layer, file_layer
 from vidsampler.errors import InputError, UsageError
-from vidsampler.files import sync_folder, whole_file, write_file, writing
+from vidsampler.files import no_folder, sync_folder, whole_file, write_file, writing
 from vidsampler.preprocess import PixelInput as Square
 from vidsampler.retriever_config import RetrieverConfig, resolve_tree
+from vidsampler.run_folder import BEST, LAST
 
 if TYPE_CHECKING:
     from vidsampler.retriever import Retriever
@@ -77,17 +79,28 @@ def saved_config(folder: Path, layers: Iterable[Layer] = ()) -> RetrieverConfig:
     """The settings of a saved retriever, with others in their place where layers say so.
 
     Raises:
-        InputError: The folder holds no retriever.
+        InputError: There is no such folder, or it holds no retriever.
         ConfigError: A layer does not fit.
     """
+    hint = f"give the folder that holds {CONFIG} and {WEIGHTS}"
+    if not folder.is_dir():
+        raise no_folder(folder, hint=hint)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise InputError(
                 f"{folder} is no checkpoint: there is no {name} in it",
-                hint="give the folder that holds config.yaml and model.safetensors",
+                hint=whole_one_below(folder) or hint,
                 code="missing",
             )
     return resolve_tree(RetrieverConfig, [file_layer(str(folder / CONFIG), "retrievers"), *layers])
+
+
+def whole_one_below(run: Path) -> str | None:
+    """For hints: which of a run's checkpoints is there; None where none is."""
+    for folder in (run / BEST, run / LAST):
+        if all((folder / name).is_file() for name in (CONFIG, WEIGHTS)):
+            return f"{folder} is a checkpoint: give that"
+    return None
 
 
 def load_weights(
@@ -101,7 +114,7 @@ def load_weights(
         build: Makes it, with any weights.
 
     Raises:
-        InputError: The file cannot be read.
+        InputError: The file cannot be read, or holds numbers that are not finite.
         UsageError: The weights are not those of this retriever.
     """
     path = folder / WEIGHTS
@@ -111,13 +124,14 @@ def load_weights(
             facts: dict[str, str] = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise InputError(f"cannot read {path}: {error}", code="damaged") from error
-    retriever = build()
+    retriever = _built(folder, build)
     own = retriever.state_dict()
     if not config.sampler.learned:
         # Another sampler before the same weights.
         state = {name: each for name, each in state.items() if not name.startswith("sampler.")}
     _check_backbone(folder, config, facts, own, state)
     _check_rest(folder, config, own, state)
+    _check_finite(path, state)
     retriever.load_state_dict(state)
     # As it is built, but for what it would be fetched with.
     sampler = replace(retriever.config.sampler, policy=_policy(config, retriever))
@@ -136,6 +150,35 @@ def load_weights(
 def _policy(config: RetrieverConfig, retriever: Retriever) -> Any:
     frames = retriever.config.sampler.policy.frames
     return replace(config.sampler.policy, frames=frames)
+
+
+def _built(folder: Path, build: Callable[[], Retriever]) -> Retriever:
+    try:
+        return build()
+    except (MemoryError, RuntimeError) as error:
+        # torch has no class of its own for memory of the CPU; sizes may be more than 64 bits hold.
+        if not isinstance(error, MemoryError) and not any(
+            words in str(error) for words in ("can't allocate memory", "Storage size calculation")
+        ):
+            raise
+        raise InputError(
+            f"{folder / CONFIG}: there is no memory for a retriever of the sizes that it says",
+            hint=f"are they those of {folder / WEIGHTS}?",
+            code="damaged",
+        ) from error
+
+
+def _check_finite(path: Path, state: dict[str, Tensor]) -> None:
+    for name, tensor in state.items():
+        if not tensor.is_floating_point():
+            continue
+        # A sum is several times faster; it may overflow, but hides no number that is not finite.
+        if not tensor.sum(dtype=torch.float32).isfinite() and not tensor.isfinite().all():
+            raise InputError(
+                f"{path}: numbers of tensor {name} are not finite",
+                hint="the file is damaged, or its training had broken down: take another",
+                code="damaged",
+            )
 
 
 def _check_backbone(

@@ -221,7 +221,7 @@ class _Job:
         import numpy as np
 
         from vidsampler.feature_cache import FeatureCache
-        from vidsampler.query import choose_by_questions, see
+        from vidsampler.query import choose_by_questions, see, shortened
         from vidsampler.video import Video
 
         model.load()
@@ -252,7 +252,9 @@ class _Job:
             seconds["sample"] = spent - seen.decoding - encoding
             gmacs = len(queries) * model.gmacs_text
             gmacs += 0.0 if seen.cached else len(frames) * model.gmacs_frame
-            notes = [f"too long for the model, its end is not read: {each}" for each in cut]
+            notes = [
+                f"too long for the model, its end is not read: {shortened(each)}" for each in cut
+            ]
             return replace(
                 self._selection(source, chooser.name, found, looked_at, seconds),
                 gmacs=round(gmacs, 4),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from vidsampler.errors import InputError, UsageError, unknown
-from vidsampler.files import unreadable_folder
+from vidsampler.files import no_folder, unreadable_folder
 from vidsampler.lists import is_list
 from vidsampler.packing.settings import ShardConfig
 
@@ -89,7 +89,7 @@ def find_any_source(folder: str | Path, leave_out: Path | None = None) -> Source
 
 def _folder(folder: str | Path) -> Path:
     if not Path(folder).is_dir():
-        raise InputError(f"{folder}: no such folder", code="missing")
+        raise no_folder(folder)
     return Path(folder)
 
 

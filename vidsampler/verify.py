@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidsampler.errors import InputError, UsageError
+from vidsampler.files import no_folder
 
 if TYPE_CHECKING:
     from vidsampler.shards.check import Checked, Finding, ShardTask
@@ -249,7 +250,7 @@ def _patience(task: ShardTask) -> float:
 def _roots(folder: Path) -> list[_Root]:
     """The folder itself, or those below that hold shards."""
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder", code="missing")
+        raise no_folder(folder)
     try:
         if _holds_something(folder):
             return [_Root(folder)]

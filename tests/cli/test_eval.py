@@ -12,6 +12,7 @@ import pytest
 
 from tests.cli.running import here, imported
 from vidsampler.cli import eval as command
+from vidsampler.errors import VidsamplerError
 from vidsampler.evaluation.published import WHICH
 from vidsampler.evaluation.ranks import METRICS, V2T_CONVENTIONS, rank_matrix
 from vidsampler.evaluation.rerank import METHODS, Rerank, rank_reranked
@@ -178,11 +179,49 @@ def test_mistakes(
     assert message in as_json.json["error"]["message"]
 
 
-def test_a_place_that_cannot_be_written(capsys: Capture, files: Path) -> None:
-    words = ("--similarity", str(files / "square.npy"), "--output", str(files / "no" / "a.json"))
+def test_the_result_goes_to_a_new_folder(capsys: Capture, files: Path) -> None:
+    path = files / "new" / "below" / "a.json"
+    ran = here(capsys, "eval", "--similarity", str(files / "square.npy"), "--output", str(path))
+    assert ran.code == 0
+    assert json.loads(path.read_text())["queries"] == 30
+
+
+def test_a_place_that_cannot_be_written(
+    capsys: Capture, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*words: object) -> None:
+        raise AssertionError("it is too late to look at the place")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vidsampler.cli.eval._rank", never)
+        for path, message in (
+            (files, f"--output {files} is a folder"),
+            (files / "square.npy" / "a.json", "square.npy is not a folder"),
+        ):
+            words = ("--similarity", str(files / "square.npy"), "--output", str(path))
+            ran = here(capsys, "eval", *words)
+            assert (ran.code, ran.out) == (2, "")
+            assert message in ran.err
+
+
+def test_what_was_measured_is_said_where_it_cannot_be_written(
+    capsys: Capture, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, *more: object) -> None:
+        raise VidsamplerError(f"{path}: cannot be written: No space left", code="unwritable")
+
+    monkeypatch.setattr("vidsampler.evaluation.results.write_file", full)
+    words = ("--similarity", str(files / "square.npy"), "--output", str(files / "a.json"))
     ran = here(capsys, "eval", *words)
     assert ran.code == 1
-    assert "a.json: cannot be written: No such file" in ran.err
+    assert "t2v" in ran.out
+    assert "error: " in ran.err
+    assert "a.json: cannot be written: No space left" in ran.err
+    ran = here(capsys, "eval", *words, "--json")
+    assert ran.code == 1
+    ranks = rank_matrix(np.load(files / "square.npy"))
+    assert ran.json["t2v"]["R@1"] == pytest.approx(100 * np.mean(ranks.t2v == 1))
+    assert "a.json: cannot be written: No space left" in ran.err
 
 
 def test_no_torch_for_a_matrix(files: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -218,12 +219,18 @@ def test_what_is_no_checkpoint(capsys: Capture, folder: Path, tmp_path: Path) ->
     (tmp_path / "run" / "last").mkdir(parents=True)
     for name, message in (
         ("weights.bin", "weights.bin is a file, not the folder of a checkpoint"),
-        ("nothing", "nothing is no checkpoint: there is no config.yaml in it"),
+        ("nothing", "nothing: no such folder"),
         ("run", "run is a run without best weights"),
     ):
         ran = evaluate(capsys, str(tmp_path / name))
         assert (ran.code, ran.out) == (2, "")
         assert message in ran.err
+    shutil.copytree(folder / "adaclip" / "best", tmp_path / "run" / "last", dirs_exist_ok=True)
+    ran = evaluate(capsys, str(tmp_path / "run"))
+    assert f"hint: {tmp_path / 'run' / 'last'} is a checkpoint: give that\n" in ran.err
+    ran = here(capsys, "eval", str(folder / "adaclip"), "--dataset", "folder", "--split", "val")
+    assert ran.code == 2
+    assert "videos of a folder have no captions that retrieval is measured by" in ran.err
     ran = here(capsys, "eval", "--dataset", "captions", "--videos", str(tmp_path))
     assert ran.code == 2
     assert "neither a checkpoint nor a backbone" in ran.err

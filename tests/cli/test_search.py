@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,10 @@ import pytest
 import vidsampler
 from tests.cli.running import CHECKOUT, Ran, apart, here
 from tests.rendering import render
-from tests.retrieving import retriever_of
+from tests.retrieving import config_of, retriever_of
 from tests.search.making import contents
 from vidsampler.embed import EmbedReport
+from vidsampler.retriever import Retriever
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +149,45 @@ def test_search_as_json_with_a_sheet(
     assert like["results"][0]["source"] == found["results"][0]["source"]
 
 
+def test_a_model_that_reads_no_captions(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VIDSAMPLER_CACHE", str(tmp_path / "cache"))
+    config = config_of("uniform", "mean", k=2)
+    backbone = replace(config.backbone, name="grid", pretrained="none")
+    Retriever.from_config(replace(config, backbone=backbone)).save(tmp_path / "run")
+    index = str(tmp_path / "index")
+    more = ("--checkpoint", str(tmp_path / "run"), "--workers", "1")
+    ran = here(capsys, "embed", str(made / "videos"), index, *more)
+    assert ran.code == 0, ran.err
+    assert ran.err.splitlines()[-1] == (
+        f"note: its model reads no captions: ask this index by a video, vidsampler search {index} "
+        "--like FILE"
+    )
+    ran = here(capsys, "search", index, "a dog")
+    assert (ran.code, ran.out) == (2, "")
+    first, hint = ran.err.splitlines()
+    assert first == (
+        f"error: the backbone grid of {index} reads no captions: the index can be asked for what "
+        "is like a video only"
+    )
+    assert hint == f"hint: vidsampler search {index} --like FILE"
+    like = here(capsys, "search", index, "--like", str(made / "videos" / "v03.mp4"), "--json").json
+    assert like["results"][0]["source"] == "v03.mp4"
+
+
+def test_a_video_that_is_not_there_is_said_before_a_model_is_loaded(
+    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(*words: object) -> None:
+        raise AssertionError("a model is loaded")
+
+    monkeypatch.setattr("vidsampler.search.encoding.load_retriever", never)
+    ran = here(capsys, "search", str(made / "index"), "--like", str(made / "none.mp4"))
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == f"error: {made / 'none.mp4'}: no such file\n"
+
+
 def test_videos_that_are_gone_are_grey_on_the_sheet(made: Path, tmp_path: Path) -> None:
     import numpy as np
     from PIL import Image
@@ -174,7 +215,7 @@ def test_videos_that_are_gone_are_grey_on_the_sheet(made: Path, tmp_path: Path) 
         (("  ",), 2, "the question is empty"),
         (("a", "-k", "0"), 2, "at least 1 video must be asked for, not 0"),
         (("a", "--sheet", "x.txt"), 2, "pictures are written as"),
-        (("a", "--checkpoint", "nowhere"), 2, "nowhere is no checkpoint"),
+        (("a", "--checkpoint", "nowhere"), 2, "nowhere: no such folder"),
     ],
 )
 def test_one_sentence_each(

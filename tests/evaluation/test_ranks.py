@@ -6,6 +6,7 @@ import itertools
 import math
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -253,6 +254,12 @@ def test_damaged_files(tmp_path: Path) -> None:
         path.write_bytes(data)
         with pytest.raises(MatrixError, match=message):
             FileRows(path)
+    sizes = b"(1000000000000, 1000000000000), }"
+    path.write_bytes(whole[:59] + sizes.ljust(68) + b"\n" + whole[128:])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(MatrixError, match=r"shorter than its header says \(20,128 bytes\)"):
+            FileRows(path)
     np.save(path, np.array([[{}]], dtype=object), allow_pickle=True)
     with pytest.raises(MatrixError, match="Python objects, which are never unpickled"):
         FileRows(path)
@@ -297,6 +304,12 @@ def test_saved_tensors(tmp_path: Path) -> None:
     path = tmp_path / "scores.pt"
     torch.save(torch.eye(4).half(), path)
     assert rank_matrix(path).t2v.tolist() == [1] * 4
+    torch.save(torch.eye(4).to_sparse(), path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(MatrixError, match=r"scores\.pt: a sparse tensor") as caught:
+            rows_of(path)
+    assert caught.value.hint == "save matrix.to_dense()"
     torch.save({"scores": torch.eye(4)}, path)
     with pytest.raises(MatrixError, match="holds dict, not a tensor"):
         rows_of(path)

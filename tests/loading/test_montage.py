@@ -12,7 +12,7 @@ import pytest
 
 from tests.training.folder_of_videos import FRAMES, SIZE, colour, write_folder
 from vidsampler.errors import ConfigError, InputError
-from vidsampler.folder_shards import folder_shards
+from vidsampler.folder_shards import divided, folder_shards
 from vidsampler.loading.loader import LoaderConfig
 from vidsampler.loading.montage import (
     DRAWS,
@@ -219,7 +219,49 @@ def test_groups_stay_together_and_are_checked(
 
 
 def test_too_few_videos(tmp_path: Path) -> None:
-    videos = write_folder(tmp_path / "videos", 9)
-    with pytest.raises(InputError, match="9 videos leave 2 for the split val, which needs 4"):
+    videos = write_folder(tmp_path / "videos", 7)
+    with pytest.raises(InputError, match="7 videos leave 1 for the split val, which needs 4") as no:
         folder_shards(videos, size=SIZE, val=0.2, seed=0, groups=None)
+    assert no.value.hint == "there must be 8 videos at least"
     assert FRAMES < 20
+
+
+def test_eight_videos_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VIDSAMPLER_CACHE", str(tmp_path / "cache"))
+    videos = write_folder(tmp_path / "videos", 8)
+    shards = folder_shards(videos, size=SIZE, val=0.1, seed=0, groups=None)
+    sides = [set(loader(shards, split).split.reader.sources.values()) for split in ("train", "val")]
+    assert [len(side) for side in sides] == [4, 4]
+    assert not sides[0] & sides[1]
+
+
+@pytest.mark.parametrize(
+    ("count", "val", "expected"),
+    [(8, 0.1, 4), (13, 0.1, 4), (13, 0.9, 9), (13, 0.0, 4), (50, 0.1, 5), (200, 0.1, 20)],
+)
+def test_both_sides_get_enough(count: int, val: float, expected: int) -> None:
+    names = [f"{number}.mp4" for number in range(count)]
+    share, split_of = divided(Path("v"), names, val, 0, None)
+    assert sum(split == "val" for split in split_of.values()) == expected
+    assert (share == val) == (4 <= round(val * count) <= count - 4)
+
+
+def test_groups_that_leave_too_few(tmp_path: Path) -> None:
+    table = tmp_path / "groups.csv"
+    names = [f"{number}.mp4" for number in range(12)]
+
+    def grouped(*groups: int) -> dict[str, str]:
+        lines = [f"{name},{group}\n" for name, group in zip(names, groups, strict=True)]
+        table.write_text("video,group\n" + "".join(lines))
+        return divided(tmp_path, names, 0.1, 0, table)[1]
+
+    halves = grouped(*[0] * 6, *[1] * 6)
+    assert sum(split == "val" for split in halves.values()) == 6
+    assert len({halves[name] for name in names[:6]}) == 1
+    with pytest.raises(InputError) as caught:
+        grouped(*[0] * 9, 1, 2, 3)
+    assert caught.value.message == (
+        f"{tmp_path}: 12 videos in the groups of {table} leave 1 for the split val, which needs 4 "
+        "to make montages of"
+    )
+    assert caught.value.hint == "groups stay together: make smaller ones"

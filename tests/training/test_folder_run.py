@@ -109,10 +109,12 @@ def test_mistakes_are_one_sentence(
 ) -> None:
     monkeypatch.setenv("VIDSAMPLER_CACHE", str(tmp_path / "cache"))
     (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_bytes(b"")
     broken = write_folder(tmp_path / "broken", 0, broken=10)
     few = write_folder(tmp_path / "few", 7)
     for folder, message in (
         (tmp_path / "none", "none: no such folder of videos"),
+        (tmp_path / "file", "file: is not a folder of videos"),
         (tmp_path / "empty", "the folder has no videos in it"),
         (broken, "10 of 10 videos cannot be used, such as b0"),
         (few, "7 videos leave 3 for the split val, which needs 4"),

@@ -140,6 +140,11 @@ def _print_report(out: Output, report: EmbedReport, index: Path) -> None:
         rows = [(name, f"{value:,}") for name, value in plain.items()]
         rows += [(f"failed: {name}", f"{value:,}") for name, value in errors.items()]
         out.table(["what", "number"], rows, numbers="lr")
+    if not report.texts:
+        out.note(
+            "note: its model reads no captions: ask this index by a video, "
+            f"vidsampler search {index} --like FILE"
+        )
     if report.interrupted:
         out.note("interrupted: run the same command again to go on")
         raise typer.Exit(INTERRUPTED)

@@ -12,7 +12,9 @@ from vidsampler import registry
 from vidsampler.cli import eval_checkpoint, eval_pictures, ranks, recipes
 from vidsampler.cli.options import Debug, Json, Value, output_of
 from vidsampler.cli.output import Output
-from vidsampler.errors import UsageError, unknown
+from vidsampler.cli.targets import check_file
+from vidsampler.errors import UsageError, VidsamplerError, unknown
+from vidsampler.files import make_folder
 
 if TYPE_CHECKING:
     from vidsampler.evaluation.results import Result
@@ -242,6 +244,8 @@ def command(
             _one_of("choice of published figures", published or "main", PUBLISHED),
         )
         return
+    if output is not None:
+        check_file(output, "--output")
     if kind == "similarity":
         assert similarity is not None
         if paths:
@@ -282,9 +286,18 @@ def command(
 
 
 def _finish(out: Output, result: Result, output: Path | None) -> None:
+    failed = None
     if output is not None:
-        result.write(output)
+        try:
+            make_folder(output.parent)
+            result.write(output)
+        except VidsamplerError as error:
+            failed = error
+    # What was measured may have taken hours: it is said, whatever becomes of the file.
     _print_result(out, result)
+    if failed is not None:
+        out.problem(failed)
+        ranks.end(failed.exit_code)
 
 
 def _rank(

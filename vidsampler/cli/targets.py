@@ -62,9 +62,18 @@ def check_targets(frames_dir: Path | None, sheet: Path | None) -> None:
         from vidsampler.video.images import image_format
 
         image_format(sheet)
-        if sheet.is_dir():
-            raise UsageError(f"--sheet {sheet} is a folder", code="unwritable")
-        _check_folder(sheet.parent, f"--sheet {sheet}")
+        check_file(sheet, "--sheet")
+
+
+def check_file(path: Path, option: str) -> None:
+    """Makes sure that a file can be written, without leaving anything behind.
+
+    Raises:
+        UsageError: It cannot.
+    """
+    if path.is_dir():
+        raise UsageError(f"{option} {path} is a folder", code="unwritable")
+    _check_folder(path.parent, f"{option} {path}")
 
 
 def check_inputs_are_kept(names: Sequence[str], targets: Sequence[Target]) -> None:

@@ -23,7 +23,7 @@ from vidsampler.evaluation.plan import Data, Plan
 from vidsampler.evaluation.ranks import Ints
 from vidsampler.evaluation.video_folder import VideoFile, VideoFolder
 from vidsampler.extract import find_videos
-from vidsampler.files import to_json_bytes
+from vidsampler.files import no_folder, to_json_bytes
 from vidsampler.joined import DATASET, dataset_headers
 from vidsampler.loading.loader import Loader, LoaderConfig
 from vidsampler.loading.split import Split
@@ -254,7 +254,7 @@ def _files(
 ) -> tuple[list[VideoFile], list[str]]:
     """The files of a split's videos in its order, and the ids that have none."""
     if not videos.is_dir():
-        raise InputError(f"{videos}: no such folder", code="missing")
+        raise no_folder(videos)
     matched = datasets.match_videos(records, find_videos(videos).paths)
     if not matched.found:
         raise InputError(

@@ -94,11 +94,17 @@ def plan_evaluation(
         ConfigError: A layer does not fit.
         UsageError: Settings that do not fit each other.
     """
+    if data.dataset == "folder":
+        raise UsageError(
+            "videos of a folder have no captions that retrieval is measured by",
+            hint="runs on them are measured while they train (log.jsonl); to measure by captions, "
+            "write a table of them: --dataset captions",
+        )
     own = tuple(layer_without(layer, ["dataset"]) for layer in layers)
     of_dataset = [layer_part(layer, "dataset") for layer in layers]
     if checkpoint is None:
         return Plan(_zero_shot(data.dataset, own), None, own, data, tuple(of_dataset))
-    from vidsampler.retriever_files import saved_config
+    from vidsampler.retriever_files import saved_config, whole_one_below
 
     if checkpoint.is_file():
         raise InputError(
@@ -109,7 +115,11 @@ def plan_evaluation(
     folder = weights_folder(checkpoint, which)
     inside = folder != checkpoint
     if not inside and any((checkpoint / name).is_dir() for name in (BEST, LAST)):
-        raise InputError(f"{checkpoint} is a run without {which} weights", code="missing")
+        raise InputError(
+            f"{checkpoint} is a run without {which} weights",
+            hint=whole_one_below(checkpoint),
+            code="missing",
+        )
     config = saved_config(folder, own)
     data, of_run = _of_run(checkpoint if inside else checkpoint.parent, data)
     selected = _selected_on(folder)

@@ -6,6 +6,7 @@ the memory; whoever reads it asks for its blocks, from the first row on, as ofte
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -131,6 +132,8 @@ class TensorRows(Rows):
 
     def __init__(self, tensor: Tensor, name: str = "the matrix") -> None:
         super().__init__(tuple(tensor.shape), name)
+        if str(tensor.layout) != "torch.strided":
+            raise MatrixError(f"{name}: a sparse tensor", hint="save matrix.to_dense()")
         if not tensor.is_floating_point():
             raise _wrong_dtype(str(tensor.dtype), name)
         self._tensor = tensor.detach()
@@ -237,7 +240,10 @@ def open_npy(path: Path) -> np.memmap[Any, Any]:
             raise MatrixError(
                 f"{path}: not a .npy file", hint="write one with numpy.save(FILE, matrix)"
             )
-        return np.lib.format.open_memmap(path, mode="r")
+        with warnings.catch_warnings():
+            # A size that overflows is too large for any file.
+            warnings.simplefilter("error", RuntimeWarning)
+            return np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise MatrixError(f"{path}: cannot be read: {error.strerror or error}") from error
     except MatrixError:
@@ -269,8 +275,11 @@ def _load_tensor(path: Path) -> Tensor:
     import torch
 
     try:
-        # Nothing but tensors and plain containers is unpickled.
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Of sparse tensors, which are refused below.
+            warnings.simplefilter("ignore", UserWarning)
+            # Nothing but tensors and plain containers is unpickled.
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise MatrixError(f"{path}: cannot be read: {error.strerror or error}") from error
     except Exception as error:
@@ -289,7 +298,7 @@ def _why(path: Path, error: Exception) -> str:
     text = str(error)
     if "object" in text.lower():
         return "it holds Python objects, which are never unpickled"
-    if "greater than file size" in text:
+    if "greater than file size" in text or isinstance(error, (RuntimeWarning, OverflowError)):
         return f"it is shorter than its header says ({path.stat().st_size:,} bytes)"
     if "empty file" in text:
         return "it is empty"

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vidsampler.errors import InputError, UsageError, VidsamplerError
+from vidsampler.files import no_folder
 from vidsampler.heads.base import VectorHead, masked_mean, unit
 from vidsampler.retriever import Retriever
 from vidsampler.retriever_config import RetrieverConfig
@@ -56,9 +57,12 @@ def checkpoint_fingerprint(weights: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:16]
     except FileNotFoundError:
+        hint = f"give the folder that holds {CONFIG} and {WEIGHTS}"
+        if not weights.is_dir():
+            raise no_folder(weights, hint=hint) from None
         raise InputError(
             f"{weights} is no checkpoint: there is no {WEIGHTS} in it",
-            hint=f"give the folder that holds {CONFIG} and {WEIGHTS}",
+            hint=hint,
             code="missing",
         ) from None
     except OSError as error:

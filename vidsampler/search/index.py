@@ -185,6 +185,9 @@ class Index:
             UsageError: k is below 1.
         """
         check_question("a video", k)
+        from vidsampler.video.container import check_file
+
+        check_file(Path(video))  # before a model is loaded
         encoder = self._encoder
         clock = time.perf_counter()
         entry = encoder(str(video), "like", self._frames_of(Path(video)))
@@ -262,7 +265,14 @@ class Index:
         if not self._query_dependent:
             tower = load_text_tower(self.config.backbone, self.manifest.fingerprint)
         if tower is None:
-            tower = tower_of(self.retriever.backbone)
+            backbone = self.retriever.backbone
+            if not backbone.has_texts:
+                raise UsageError(
+                    f"the backbone {backbone.config.name} of {self.folder} reads no captions: the "
+                    "index can be asked for what is like a video only",
+                    hint=f"vidsampler search {self.folder} --like FILE",
+                )
+            tower = tower_of(backbone)
         for name, seconds in tower.seconds.items():
             self.seconds[name] += seconds
         return tower
@@ -323,9 +333,7 @@ class Index:
     def _frames_of(self, video: Path) -> Any:
         from vidsampler.samplers.candidates import seed_of
         from vidsampler.search.reading import Frames, ReadTask, read_frames
-        from vidsampler.video.container import check_file
 
-        check_file(video)
         config = self.config
         found = read_frames(
             ReadTask(

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from vidsampler.errors import InputError
+from vidsampler.files import no_folder
 from vidsampler.shards.manifest import (
     MEND,
     NAME,
@@ -273,7 +274,7 @@ class Reader:
 
 def _manifests(folder: Path) -> list[Manifest]:
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder", code="missing")
+        raise no_folder(folder)
     manifests = [read_manifest(path) for path in committed(folder)]
     names = {manifest.name for manifest in manifests}
     for path in sorted(folder.glob("*.tar")):

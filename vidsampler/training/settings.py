@@ -26,7 +26,8 @@ class DatasetChoice:
             cache's, which only `shapes` has (`--shards`).
         render: What the videos of `shapes` are like.
         videos: Of `folder`: the videos, which are decoded once, into the cache (`--videos`).
-        val: Of `folder`: the share of the videos that checkpoints are chosen by.
+        val: Of `folder`: the share of the videos that checkpoints are chosen by; with few videos
+            as many more as both sides need, four.
         groups: Of `folder`: a table with the columns video and group; what is of one group, such
             as parts of one recording, stays on one side.
         montage: Of `folder`: what its videos are cut to.
