@@ -62,3 +62,11 @@ def as_nobody() -> Callable[[Path], str]:
         ).stdout
 
     return run
+
+
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache for each test."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("VIDSAMPLER_CACHE", str(folder))
+    return folder

@@ -22,14 +22,9 @@ from vidsampler.joined import Joined
 from vidsampler.shards import Reader
 from vidsampler.shards.errors import left_out
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 Capture = pytest.CaptureFixture[str]
 NAMES = [f"v{number}.mp4" for number in range(6)]
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache for each test."""
-    monkeypatch.setenv("VIDSAMPLER_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")

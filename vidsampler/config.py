@@ -11,13 +11,16 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from vidsampler import plainyaml
 from vidsampler.errors import ConfigError, unknown
 from vidsampler.query import check_one_sampler, check_questions
 from vidsampler.schema import Leaves, Path_, build, read_leaves
 from vidsampler.timecode import parse_time
+
+if TYPE_CHECKING:
+    from vidsampler.learned import TrainedSampler
 
 T = TypeVar("T")
 
@@ -102,18 +105,24 @@ class SelectConfig:
         Raises:
             InputError, UsageError: The checkpoint has no learned sampler.
         """
-        k: int | None = KEPT
-        candidates = CANDIDATES
+        run = None
         if self.checkpoint is not None:
             from vidsampler.learned import trained_sampler
 
             run = trained_sampler(self.checkpoint)
-            k, candidates = run.k, run.frames
-        return replace(
-            self,
-            k=k if self.k is None else self.k,
-            candidates=candidates if self.candidates is None else self.candidates,
-        )
+        k, candidates = kept_and_candidates(self.k, self.candidates, run)
+        return replace(self, k=k, candidates=candidates)
+
+
+def kept_and_candidates(
+    k: int | None, candidates: int | None, run: TrainedSampler | None
+) -> tuple[int | None, int]:
+    """K and N: what is said, or else what a run has, or 8 of 64.
+
+    K stays None for a run whose `gate` decides for itself.
+    """
+    own = (KEPT, CANDIDATES) if run is None else (run.k, run.frames)
+    return own[0] if k is None else k, own[1] if candidates is None else candidates
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import ClassVar
 
+RANK_LOST = "rank-lost"
+"""The code of an error that only says that another process has failed."""
+
 
 class VidsamplerError(Exception):
     """An error with a message for the user; also the class of failures at run time.

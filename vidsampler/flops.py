@@ -270,9 +270,7 @@ def published_policy(
     policy: PolicyConfig, frames: int, clip_width: int, actions: int
 ) -> tuple[float, float]:
     """GMACs a video of the temporal model and of the policy head, by formula."""
-    features = (EXTRACTORS[policy.extractor.name].width or clip_width) * (
-        2 if policy.features in ("concat", "change") else 1
-    )
+    features = policy.width_given(EXTRACTORS[policy.extractor.name].width or clip_width)
     width = policy.width
     temporal = {
         "transformer": frames * features * width + 12 * frames * width**2 + 2 * frames**2 * width,

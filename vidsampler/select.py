@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vidsampler import registry
-from vidsampler.config import CANDIDATES, KEPT
+from vidsampler.config import KEPT, kept_and_candidates
 from vidsampler.errors import InputError, UsageError
 from vidsampler.query import ImageText, check_one_sampler, check_questions
 from vidsampler.selection import KeptFrame as KeptFrame
@@ -118,10 +118,8 @@ def select(
         chooser = registry.load("samplers", sampler)
     # A checkpoint chooses as its run does; `gate` keeps as many as it wants.
     run = None if checkpoint is None else chooser
-    if candidates is None:
-        candidates = CANDIDATES if run is None else run.frames
-    if k is None:
-        k = KEPT if run is None else run.k or candidates
+    own_k, candidates = kept_and_candidates(k, candidates, run)
+    k = own_k or candidates
     if queries and model is None:
         assert backbone is not None
         model = ImageText(backbone, pretrained, precision)

@@ -16,8 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from vidsampler.errors import UsageError, VidsamplerError
-from vidsampler.training.launch import RANK_LOST
+from vidsampler.errors import RANK_LOST, UsageError, VidsamplerError
 
 Context = torch.autograd.function.FunctionCtx
 T = TypeVar("T")

@@ -16,17 +16,12 @@ from vidsampler import plainyaml
 from vidsampler.cli.app import main
 from vidsampler.training import launch
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 Capture = pytest.CaptureFixture[str]
 CONTRACT = {
     *("dataset", "split", "protocol", "queries", "videos", "t2v", "v2t", "frames_kept"),
     *("gmacs_per_video", "seconds", "selected_on", "rerank", "seed", "checkpoint", "versions"),
 }
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache for each test."""
-    monkeypatch.setenv("VIDSAMPLER_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture(scope="module")

@@ -15,14 +15,8 @@ from torch import Tensor
 from tests.samplers.learning import WIDTH, lengths, tiny_policy, videos
 from vidsampler.config import Layer, resolve
 from vidsampler.errors import ConfigError
-from vidsampler.samplers.policy import (
-    REACH,
-    RELATIONS,
-    PolicyConfig,
-    PolicyNetwork,
-    process_features,
-)
-from vidsampler.samplers.policy_config import Feature, Head, Temporal
+from vidsampler.samplers.policy import PolicyConfig, PolicyNetwork, process_features
+from vidsampler.samplers.policy_config import REACH, RELATIONS, Feature, Head, Temporal
 
 FEATURES, TEMPORAL, HEADS = get_args(Feature), get_args(Temporal), get_args(Head)
 VALID = lengths(7, 7, 5, 2, 7)
@@ -66,6 +60,13 @@ def test_relations_by_hand() -> None:
     off = torch.tensor([-3.0, -3.0, 0.0, 6.0]) / 13.5**0.5
     torch.testing.assert_close(rows[:4, -1], off)
     assert not rows[4].any()
+
+
+@pytest.mark.parametrize("features", get_args(Feature))
+def test_the_width_that_is_given_is_known_without_a_network(features: Any) -> None:
+    config = tiny_policy(features=features)
+    rows = process_features(videos(), features, VALID)
+    assert rows.shape[2] == config.width_given(WIDTH)
 
 
 def test_relations_do_not_see_what_frames_show() -> None:

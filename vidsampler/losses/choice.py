@@ -62,4 +62,4 @@ def entropy(logits_BN: Tensor, valid_BN: Tensor) -> Tensor:
     """(B,) of the first pick, in nats."""
     log_BN = logits_BN.masked_fill(~valid_BN, -torch.inf).log_softmax(-1)
     log_BN = log_BN.masked_fill(~valid_BN, 0)
-    return -(log_BN.exp() * log_BN * valid_BN).sum(-1)
+    return -(log_BN.exp() * log_BN).sum(-1)

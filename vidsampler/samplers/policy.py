@@ -16,16 +16,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from vidsampler.quick_gelu import QuickGELU
 from vidsampler.samplers.kept import check_valid
-from vidsampler.samplers.policy_config import ExtractorConfig, Feature, PolicyConfig
+from vidsampler.samplers.policy_config import REACH, ExtractorConfig, Feature, PolicyConfig
 
 __all__ = ["ExtractorConfig", "PolicyConfig", "PolicyNetwork", "TemporalBlock", "process_features"]
 
-
-REACH = 8
-"""`relations` are with so many frames before and after."""
-
-RELATIONS = 2 * REACH + 4
-"""Numbers a frame of `relations`."""
 
 _FARTHEST = 3.0
 
@@ -45,7 +39,7 @@ def process_features(features_BND: Tensor, kind: Feature, valid_BN: Tensor | Non
     """
     if kind == "relations":
         if valid_BN is None:
-            valid_BN = torch.ones(features_BND.shape[:2], dtype=torch.bool)
+            valid_BN = torch.ones_like(features_BND[..., 0], dtype=torch.bool)
         return relations(features_BND, valid_BN)
     if kind == "frame":
         return features_BND
@@ -85,8 +79,8 @@ def relations(features_BND: Tensor, valid_BN: Tensor) -> Tensor:
         near_BN = torch.diagonal(apart_BNN, step, 1, 2)
         columns.append(functional.pad(near_BN, (-step, 0) if step < 0 else (0, step))[:, -count:])
     places_N = torch.arange(count, device=valid_BN.device)
-    for earlier_NN in (places_N[:, None] > places_N, places_N[:, None] < places_N):
-        least_BN = apart_BNN.masked_fill(~(pairs_BNN & earlier_NN), _FARTHEST).amin(2)
+    for among_NN in (places_N[:, None] > places_N, places_N[:, None] < places_N):
+        least_BN = apart_BNN.masked_fill(~(pairs_BNN & among_NN), _FARTHEST).amin(2)
         columns.append(least_BN.clamp(max=_FARTHEST))
     for each_BN in (features_BND.mean(2), features_BND.std(2, correction=0)):
         mean_B1 = (each_BN * valid_BN).sum(1, keepdim=True) / frames_B[:, None]
@@ -203,9 +197,7 @@ class PolicyNetwork(nn.Module):
     def __init__(self, config: PolicyConfig, width_in: int, actions: int) -> None:
         super().__init__()
         self.config = config
-        width = width_in * (2 if config.features in ("concat", "change") else 1)
-        if config.features == "relations":
-            width = RELATIONS
+        width = config.width_given(width_in)
         self.temporal: _Transformer | _Recurrent | None = None
         if config.temporal == "transformer":
             self.temporal = _Transformer(width, config)

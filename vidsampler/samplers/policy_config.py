@@ -14,6 +14,11 @@ Temporal = Literal["transformer", "lstm", "bilstm", "none"]
 Head = Literal["mlp", "fc"]
 Padding = Literal["symmetric", "same"]
 
+REACH = 8
+"""`relations` are with so many frames before and after."""
+RELATIONS = 2 * REACH + 4
+"""Numbers a frame of `relations`."""
+
 DEFAULT_WEIGHTS = "default"
 HEAD_SIZE = 64
 """Channels of one attention head where the number of heads is not given."""
@@ -155,6 +160,12 @@ class PolicyConfig:
                 f"the policy's width {self.width} cannot be split over "
                 f"{self.attention_heads} attention heads"
             )
+
+    def width_given(self, width: int) -> int:
+        """Numbers a frame that the temporal model is given, of features of so many."""
+        if self.features == "relations":
+            return RELATIONS
+        return width * (2 if self.features in ("concat", "change") else 1)
 
     @property
     def attention_heads(self) -> int:

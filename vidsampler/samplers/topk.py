@@ -97,7 +97,7 @@ def hard_topk(
         picks.append(pick_B1)
         free_BN = free_BN.scatter(1, pick_B1, False)
         y_BN = y_BN + (1 - soft_BN).clamp(min=least).log()
-    mask_BK = torch.arange(k, device=logits_BN.device) < valid_BN.sum(1, keepdim=True)
+    mask_BK = _used(k, valid_BN)
     return Picks(
         torch.stack(rows, 1).masked_fill(~mask_BK[..., None], 0),
         torch.cat(picks, 1).masked_fill(~mask_BK, 0),
@@ -130,12 +130,9 @@ def draw_choices(logits_BN: Tensor, noise_BMN: Tensor, k: int, valid_BN: Tensor)
     ranked_BMN = logits_BN.detach()[:, None] + noise_BMN
     ranked_BMN = ranked_BMN.masked_fill(~valid_BN[:, None], -torch.inf)
     order_BMN = torch.sort(ranked_BMN, dim=2, descending=True, stable=True).indices
-    picks_BMK = order_BMN[..., :k]
-    mask_BK = torch.arange(picks_BMK.shape[2], device=valid_BN.device) < valid_BN.sum(
-        1, keepdim=True
-    )
-    last_BMK = picks_BMK.masked_fill(~mask_BK[:, None], logits_BN.shape[1]).sort(dim=2).values
-    return Draws(last_BMK.masked_fill(~mask_BK[:, None], 0), mask_BK, order_BMN)
+    mask_BK = _used(min(k, order_BMN.shape[2]), valid_BN)
+    indices_BMK = _in_time(order_BMN[..., :k], mask_BK[:, None], logits_BN.shape[1])
+    return Draws(indices_BMK, mask_BK, order_BMN)
 
 
 def highest(logits_BN: Tensor, k: int, valid_BN: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,9 +150,19 @@ def highest(logits_BN: Tensor, k: int, valid_BN: Tensor) -> tuple[Tensor, Tensor
     k = min(k, logits_BN.shape[1])
     ranked_BN = logits_BN.masked_fill(~valid_BN, -torch.inf)
     best_BK = torch.sort(ranked_BN, dim=1, descending=True, stable=True).indices[:, :k]
-    used_BK = torch.arange(k, device=logits_BN.device) < valid_BN.sum(1, keepdim=True)
-    sorted_BK = best_BK.masked_fill(~used_BK, logits_BN.shape[1]).sort(dim=1).values
-    return sorted_BK.masked_fill(~used_BK, 0), used_BK
+    used_BK = _used(k, valid_BN)
+    return _in_time(best_BK, used_BK, logits_BN.shape[1]), used_BK
+
+
+def _used(k: int, valid_BN: Tensor) -> Tensor:
+    """(B, k) bool, the slots that are used: all but those beyond a video's real candidates."""
+    return torch.arange(k, device=valid_BN.device) < valid_BN.sum(1, keepdim=True)
+
+
+def _in_time(picks_K: Tensor, used_K: Tensor, candidates: int) -> Tensor:
+    """(..., K) picked candidates, ascending; 0 in unused slots, which come last."""
+    last_K = picks_K.masked_fill(~used_K, candidates).sort(dim=-1).values
+    return last_K.masked_fill(~used_K, 0)
 
 
 class TopKSampler(LearnedSampler):

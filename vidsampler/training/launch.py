@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from vidsampler.errors import VidsamplerError
+from vidsampler.errors import RANK_LOST, VidsamplerError
 
 ERRORS = "VIDSAMPLER_RANK_ERRORS"
 """The folder in which ranks that `launch` started leave their errors, in place of printing them:
 when one fails all others do, and only the first has something to say."""
 FIRST = "first.json"
 CODE = "code"
-RANK_LOST = "rank-lost"
 
 
 def under_torchrun() -> bool:
