@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from vidsampler.world import World
 
 Progress = Callable[[int, int], None]
+KEEP_DECODED = 512 << 20
+"""Bytes of decoded frames of a split that each process may keep; see `LoaderConfig`."""
 
 
 @dataclass(frozen=True)
@@ -265,6 +267,7 @@ def _training(
         seed=config.seed,
         workers=config.run.workers,
         pin_memory=world.device.type == "cuda",
+        keep_decoded=KEEP_DECODED,
     )
     folder = split_folder(loaded.shards, "train")
     ranks = {"rank": world.rank, "ranks": world.size}
@@ -311,6 +314,7 @@ def evaluation_loader(folder: Path, retriever: Retriever, config: TrainConfig) -
         seed=config.seed,
         workers=config.run.workers,
         pin_memory=device.type == "cuda",
+        keep_decoded=KEEP_DECODED,
     )
     if config.dataset.name == "folder":
         return montage_loader(folder, settings, config, config.dataset.montage.val)

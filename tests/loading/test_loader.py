@@ -246,6 +246,38 @@ def test_skipped_videos_are_not_decoded(videos: Split, monkeypatch: pytest.Monke
     assert (loader.epoch, loader.step) == (4, 0)
 
 
+@pytest.mark.parametrize("augmentation", ["none", "flip", "randaugment"])
+def test_frames_that_are_kept_are_decoded_once(
+    videos: Split, augmentation: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = 7 * 6 * SIDE * SIDE * 3
+    settings: dict[str, Any] = {"frames": 6, "augment": augmentation, "drop_last": False}
+    fresh, keeping = loader_of(videos, **settings), loader_of(videos, keep_decoded=room, **settings)
+    read: list[int] = []
+    plain = type(videos.reader).__getitem__
+
+    def counted(reader: Any, number: int) -> Any:
+        read.append(number)
+        return plain(reader, number)
+
+    for _ in range(3):
+        expected = [content(batch) for batch in fresh]
+        with monkeypatch.context() as patch:
+            patch.setattr(type(videos.reader), "__getitem__", counted)
+            assert [content(batch) for batch in keeping] == expected
+    assert sorted(read) == list(range(7))
+
+
+@pytest.mark.parametrize("settings", [{"keep_decoded": -1}, {"augment": "crop"}, {}])
+def test_frames_for_which_there_is_no_room_are_not_kept(videos: Split, settings: Any) -> None:
+    room = 7 * 4 * SIDE * SIDE * 3
+    loader = loader_of(
+        videos, **{**settings, "keep_decoded": room + settings.get("keep_decoded", 0)}
+    )
+    list(loader)
+    assert len(loader._decoded) == (6 if settings == {} else 0)
+
+
 def test_leaving_early_stands_after_the_last_batch(videos: Split) -> None:
     loader = loader_of(videos, batch_size=1, size=16, workers=2, prefetch=4)
     for batch in loader:

@@ -16,7 +16,7 @@ from tests.samplers.learning import WIDTH, lengths, tiny_policy, videos
 from vidsampler.config import Layer, resolve
 from vidsampler.errors import ConfigError
 from vidsampler.samplers.policy import PolicyConfig, PolicyNetwork, process_features
-from vidsampler.samplers.policy_config import REACH, RELATIONS, Feature, Head, Temporal
+from vidsampler.samplers.policy_config import REACH, Feature, Head, Temporal
 
 FEATURES, TEMPORAL, HEADS = get_args(Feature), get_args(Temporal), get_args(Head)
 VALID = lengths(7, 7, 5, 2, 7)
@@ -46,7 +46,7 @@ def test_relations_by_hand() -> None:
     frames = torch.stack([places, -places], -1)[None]
     valid = torch.tensor([[True] * 4 + [False]])
     rows = process_features(frames, "relations", valid)[0]
-    assert rows.shape == (5, RELATIONS)
+    assert rows.shape == (5, 2 * REACH + 4)
     # Distances 0, 3, 9, 3, 9 and 6 have the mean 5.
     of_third = {REACH - 2: 0.6, REACH - 1: 0.6, REACH: 1.2, 2 * REACH: 0.6, 2 * REACH + 1: 1.2}
     expected = torch.zeros(2 * REACH + 2)
@@ -64,9 +64,23 @@ def test_relations_by_hand() -> None:
 
 @pytest.mark.parametrize("features", get_args(Feature))
 def test_the_width_that_is_given_is_known_without_a_network(features: Any) -> None:
-    config = tiny_policy(features=features)
-    rows = process_features(videos(), features, VALID)
+    config = tiny_policy(features=features, groups=WIDTH // 2)
+    rows = process_features(videos(), features, VALID, WIDTH // 2)
     assert rows.shape[2] == config.width_given(WIDTH)
+
+
+def test_relations_tell_groups_of_channels_apart() -> None:
+    # The first two channels stand still, the others spread more and more around their mean, 4.
+    spread = torch.tensor([0.0, 1.0, 5.0])
+    frames = torch.stack([torch.zeros(3), torch.ones(3), 4 - spread, 4 + spread], -1)[None]
+    rows = process_features(frames, "relations", groups=2)[0, :, 2 * REACH + 2 :]
+    # The spreads have the mean 2 and the variance 14 / 3.
+    expected = torch.zeros(3, 4)
+    expected[:, 3] = (spread - 2) / (14 / 3) ** 0.5
+    torch.testing.assert_close(rows, expected)
+    whole = process_features(frames, "relations")[0]
+    assert whole.shape == (3, 2 * REACH + 4)
+    torch.testing.assert_close(whole[:, -2], torch.zeros(3))
 
 
 def test_relations_do_not_see_what_frames_show() -> None:

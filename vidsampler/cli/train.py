@@ -239,9 +239,11 @@ def _note_ignored(
 
 
 def _train(out: Output, plan: Plan, *, resume: bool) -> None:
+    from vidsampler.allocator import keep_freed_memory
     from vidsampler.train import train
     from vidsampler.training.loop import Watch
 
+    keep_freed_memory()
     leads = ranks.leads()
     with Bar(out) as videos, _Steps(out, videos) as bar:
         done = train(

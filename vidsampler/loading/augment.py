@@ -48,14 +48,13 @@ def central_square(height: int, width: int) -> Region:
     return Region((height - side) // 2, (width - side) // 2, side, side)
 
 
-def perhaps_mirrored(height: int, width: int, draws: Sequence[float]) -> Region:
-    """The central square, of every second video mirrored left to right.
+def mirrors(draws: Sequence[float]) -> bool:
+    """Whether a video is mirrored left to right: every second one is.
 
     Args:
-        height, width: Of the picture.
         draws: `DRAWS` numbers, of which the last counts, uniform in [0, 1).
     """
-    return central_square(height, width)._replace(mirrored=draws[-1] < 0.5)
+    return draws[-1] < 0.5
 
 
 def random_region(height: int, width: int, draws: Sequence[float]) -> Region:
@@ -69,7 +68,7 @@ def random_region(height: int, width: int, draws: Sequence[float]) -> Region:
         height, width: Of the picture.
         draws: `DRAWS` numbers, uniform in [0, 1).
     """
-    mirrored = draws[-1] < 0.5
+    mirrored = mirrors(draws)
     low, high = (math.log(ratio) for ratio in CROP_RATIO)
     for attempt in range(CROP_TRIES):
         share, ratio = draws[2 * attempt : 2 * attempt + 2]

@@ -24,6 +24,7 @@ from torch import Tensor
 from vidsampler.errors import ConfigError, InputError, VidsamplerError
 from vidsampler.loading import augment
 from vidsampler.loading.batch import Batch, FrameMemory, TextBatch
+from vidsampler.loading.decoded import DecodedFrames
 from vidsampler.loading.order import Order, Purpose, uniforms
 from vidsampler.loading.pictures import FrameDecoder, RegionOf, times_of
 from vidsampler.loading.split import Split
@@ -58,6 +59,9 @@ class LoaderConfig:
         prefetch: Batches that are decoded ahead of the one that is wanted. Memory holds so many,
             that one, and the one before it while it is in use.
         pin_memory: Put frames where a GPU fetches them from while others are decoded.
+        keep_decoded: Bytes. Where the frames of all videos of the split fit into so many, they are
+            kept decoded for later epochs, on every rank those that it has seen; not with the
+            augmentation `crop`, which wants another part of them each time.
     """
 
     frames: int = 16
@@ -72,6 +76,7 @@ class LoaderConfig:
     workers: int | None = None
     prefetch: int = 2
     pin_memory: bool = False
+    keep_decoded: int = 0
 
     def __post_init__(self) -> None:
         for name, value, least in (
@@ -81,6 +86,7 @@ class LoaderConfig:
             ("seed", self.seed, 0),
             ("workers", self.workers, 0),
             ("prefetch", self.prefetch, 0),
+            ("keep_decoded", self.keep_decoded, 0),
         ):
             if value is not None and value < least:
                 raise ConfigError(f"{name} must be at least {least}, not {value}")
@@ -138,6 +144,12 @@ class Loader:
             ranks,
         )
         self._decoder = FrameDecoder()
+        self._decoded = DecodedFrames(
+            0 if self.config.augment == "crop" else self.config.keep_decoded,
+            videos=len(self.split.keys),
+            frames=self.config.frames,
+            size=self.config.size,
+        )
         self._memory = FrameMemory(pin=self.config.pin_memory)
         # Tokenizers of Hugging Face refuse to be used by two threads at once.
         self._tokenizing = threading.Lock()
@@ -319,16 +331,38 @@ class Loader:
         valid_N: npt.NDArray[np.bool_],
         times_N: npt.NDArray[np.float64],
     ) -> None:
-        """Reads and decodes one video into its place in a batch."""
+        """Puts one video into its place in a batch."""
         config = self.config
         draws: list[float] = []
         if config.augment != "none":
             draws = uniforms(config.seed, epoch, item, Purpose.AUGMENTATION, augment.DRAWS)
-        region: RegionOf = augment.central_square
-        if config.augment == "flip":
-            region = partial(augment.perhaps_mirrored, draws=draws)
-        elif config.augment == "crop":
-            region = partial(augment.random_region, draws=draws)
+        kept = self._decoded.get(video)
+        if kept is None:
+            region: RegionOf = augment.central_square
+            if config.augment == "crop":
+                region = partial(augment.random_region, draws=draws)
+            count = self._read(video, region, frames_NHWC, times_N)
+            self._decoded.keep(video, frames_NHWC[:count], times_N[:count])
+        else:
+            count = len(kept.times_N)
+            frames_NHWC[:count], times_N[:count] = kept
+            frames_NHWC[count:] = 0
+        valid_N[:count] = True
+        if config.augment == "flip" and augment.mirrors(draws):
+            frames_NHWC[:count] = frames_NHWC[:count, :, ::-1].copy()
+        elif config.augment == "randaugment":
+            frames_NCHW = torch.from_numpy(frames_NHWC[:count]).permute(0, 3, 1, 2)
+            frames_NCHW.copy_(augment.randaugment(frames_NCHW, draws))
+
+    def _read(
+        self,
+        video: int,
+        region: RegionOf,
+        frames_NHWC: npt.NDArray[np.uint8],
+        times_N: npt.NDArray[np.float64],
+    ) -> int:
+        """Reads and decodes one video; how many frames it has."""
+        config = self.config
         sample = self.split.reader[video]
         stored = 0
 
@@ -346,10 +380,7 @@ class Loader:
                 hint="make the shards again, with --overwrite",
                 code=error.code,
             ) from error
-        valid_N[: len(chosen)] = True
-        if config.augment == "randaugment":
-            frames_NCHW = torch.from_numpy(frames_NHWC[: len(chosen)]).permute(0, 3, 1, 2)
-            frames_NCHW.copy_(augment.randaugment(frames_NCHW, draws))
+        return len(chosen)
 
     def _tokens(self, wordings: IntArray) -> Tensor:
         assert self._tokenize is not None

@@ -24,7 +24,9 @@ __all__ = ["ExtractorConfig", "PolicyConfig", "PolicyNetwork", "TemporalBlock", 
 _FARTHEST = 3.0
 
 
-def process_features(features_BND: Tensor, kind: Feature, valid_BN: Tensor | None = None) -> Tensor:
+def process_features(
+    features_BND: Tensor, kind: Feature, valid_BN: Tensor | None = None, groups: int = 1
+) -> Tensor:
     """What the temporal model is given of the frame features.
 
     Args:
@@ -33,14 +35,15 @@ def process_features(features_BND: Tensor, kind: Feature, valid_BN: Tensor | Non
             `change` f_t and |f_t - f_{t-1}|, how much changes whichever way; `relations`, see
             there.
         valid_BN: (B, N) bool, the real candidates, which come first; None: all.
+        groups: Of `relations`.
 
     Returns:
-        (B, N, D), (B, N, 2 D) for `concat` and `change`, (B, N, RELATIONS) for `relations`.
+        (B, N, D), (B, N, 2 D) for `concat` and `change`; for `relations` see there.
     """
     if kind == "relations":
         if valid_BN is None:
             valid_BN = torch.ones_like(features_BND[..., 0], dtype=torch.bool)
-        return relations(features_BND, valid_BN)
+        return relations(features_BND, valid_BN, groups)
     if kind == "frame":
         return features_BND
     before_BND = functional.pad(features_BND, (0, 0, 1, 0))[:, :-1]
@@ -51,7 +54,7 @@ def process_features(features_BND: Tensor, kind: Feature, valid_BN: Tensor | Non
     return torch.cat([features_BND, second_BND], dim=-1)
 
 
-def relations(features_BND: Tensor, valid_BN: Tensor) -> Tensor:
+def relations(features_BND: Tensor, valid_BN: Tensor, groups: int = 1) -> Tensor:
     """How each frame relates to the others of its video, and nothing of what it shows.
 
     A policy that sees this, and not the features, has nothing to learn its videos by heart with.
@@ -59,13 +62,14 @@ def relations(features_BND: Tensor, valid_BN: Tensor) -> Tensor:
     Args:
         features_BND: (B, N, D), in time order.
         valid_BN: (B, N) bool, the real candidates, which come first.
+        groups: G, equal parts of the channels; D is a multiple of it.
 
     Returns:
-        (B, N, RELATIONS): Euclidean distances to the `REACH` frames before and after (0 beyond the
-        ends), to the nearest of all earlier frames and of all later ones (at most 3, as where there
-        is none), all in units of the mean distance between two frames of the video; mean and
-        standard deviation of f_t over its channels, less those of the video, in units of their
-        standard deviation there. 0 in padding.
+        (B, N, 2 REACH + 2 + 2 G): Euclidean distances to the `REACH` frames before and after (0
+        beyond the ends), to the nearest of all earlier frames and of all later ones (at most 3, as
+        where there is none), all in units of the mean distance between two frames of the video;
+        the means of f_t over each group of channels, then the standard deviations, less those of
+        the video, in units of their standard deviation there. 0 in padding.
     """
     count = features_BND.shape[1]
     pairs_BNN = valid_BN[:, :, None] & valid_BN[:, None]
@@ -82,7 +86,9 @@ def relations(features_BND: Tensor, valid_BN: Tensor) -> Tensor:
     for among_NN in (places_N[:, None] > places_N, places_N[:, None] < places_N):
         least_BN = apart_BNN.masked_fill(~(pairs_BNN & among_NN), _FARTHEST).amin(2)
         columns.append(least_BN.clamp(max=_FARTHEST))
-    for each_BN in (features_BND.mean(2), features_BND.std(2, correction=0)):
+    parts_BNGC = features_BND.unflatten(2, (groups, -1))
+    stats_BNS = torch.cat([parts_BNGC.mean(3), parts_BNGC.std(3, correction=0)], 2)
+    for each_BN in stats_BNS.unbind(2):
         mean_B1 = (each_BN * valid_BN).sum(1, keepdim=True) / frames_B[:, None]
         off_BN = (each_BN - mean_B1) * valid_BN
         spread_B1 = (off_BN.square().sum(1, keepdim=True) / frames_B[:, None]).sqrt()
@@ -246,7 +252,7 @@ class PolicyNetwork(nn.Module):
             dtype = next(self.parameters()).dtype
             # Zeroed rather than only masked: 0 times a stray infinity is no number.
             x_BND = features_BND.to(dtype).masked_fill(~valid_BN[..., None], 0)
-            x_BND = process_features(x_BND, self.config.features, valid_BN)
+            x_BND = process_features(x_BND, self.config.features, valid_BN, self.config.groups)
             if self.config.normalise:
                 x_BND = functional.layer_norm(x_BND, x_BND.shape[-1:])
             if self.temporal is not None:

@@ -16,8 +16,8 @@ Padding = Literal["symmetric", "same"]
 
 REACH = 8
 """`relations` are with so many frames before and after."""
-RELATIONS = 2 * REACH + 4
-"""Numbers a frame of `relations`."""
+NEAREST = 2
+"""Further distances of `relations`: to the nearest frame before, and after."""
 
 DEFAULT_WEIGHTS = "default"
 HEAD_SIZE = 64
@@ -123,6 +123,9 @@ class PolicyConfig:
             learned.
         start_bias: What the last layer's bias of keeping begins at: `gate` keeps a share of
             1 / (1 + exp(-start_bias)) at first, where it starts even; `topk` does not see it.
+        groups: Of `relations`: equal parts of a feature's channels, in their order, of which each
+            has its mean and standard deviation told apart: of pictures, say, their colours and
+            edges. A frame that is blurred differs in the edges alone.
     """
 
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
@@ -137,6 +140,7 @@ class PolicyConfig:
     position_std: float = 1.0
     start_even: bool = False
     start_bias: float = 0.0
+    groups: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.position_std < math.inf:
@@ -152,6 +156,7 @@ class PolicyConfig:
             ("heads", self.attention_heads),
             ("hidden", self.hidden),
             ("frames", self.frames),
+            ("groups", self.groups),
         ):
             if number is not None and number < 1:
                 raise ConfigError(f"the policy's {what} must be at least 1, not {number}")
@@ -164,7 +169,7 @@ class PolicyConfig:
     def width_given(self, width: int) -> int:
         """Numbers a frame that the temporal model is given, of features of so many."""
         if self.features == "relations":
-            return RELATIONS
+            return 2 * REACH + NEAREST + 2 * self.groups
         return width * (2 if self.features in ("concat", "change") else 1)
 
     @property
