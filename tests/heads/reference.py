@@ -76,7 +76,7 @@ def text_pooling(pool: Any, text: Array, frames: Array) -> Array:
     mixed = np.zeros(width)
     for h in range(pool.heads):
         at = slice(h * each, (h + 1) * each)
-        mixed[at] = softmax(k[:, at] @ q[at] / np.sqrt(each)) @ v[:, at]
+        mixed[at] = softmax(k[:, at] @ q[at] / (np.sqrt(each) * pool.temperature)) @ v[:, at]
     y = layer_norm(pool.layer_norm2, linear(pool.out_proj, mixed))
     return layer_norm(pool.layer_norm3, y + linear(pool.linear_proj, y))
 

@@ -25,9 +25,9 @@ def test_qscore(temperature: float) -> None:
             assert scores[t, v].item() == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("heads", [1, 4])
-def test_xpool_with_weights_of_all_kinds(heads: int) -> None:
-    head = make("xpool", PoolingConfig(heads=heads))
+@pytest.mark.parametrize(("heads", "temperature"), [(1, 1.0), (4, 1.0), (4, 0.3)])
+def test_xpool_with_weights_of_all_kinds(heads: int, temperature: float) -> None:
+    head = make("xpool", PoolingConfig(heads=heads, temperature=temperature))
     assert isinstance(head, XPool)
     ref.scramble(head, size=0.2)
     texts, frames, keep = batch(texts=3, seed=6)
@@ -78,5 +78,7 @@ def test_settings_out_of_range() -> None:
         PoolingConfig(dropout=1.0)
     with pytest.raises(ConfigError, match="heads must be at least 1, not 0"):
         PoolingConfig(heads=0)
+    with pytest.raises(ConfigError, match="temperature must be above 0, not 0"):
+        PoolingConfig(temperature=0)
     with pytest.raises(UsageError, match="7 pooling heads do not divide the width 64"):
         make("xpool", PoolingConfig(heads=7))

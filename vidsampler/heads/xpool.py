@@ -28,16 +28,22 @@ class PoolingConfig:
     Attributes:
         heads: attention heads, a divisor of the joint width.
         dropout: 0 to 1; the papers use 0.3, and 0.4 for MSRVTT-7k, MSVD and DiDeMo.
+        temperature: scores are divided by it, beside the square root of their channels; above 0.
+            The papers have 1. Towers that start from random weights want more: each text else
+            looks at one frame before it knows which, and learns its video by heart by that.
     """
 
     heads: int = 1
     dropout: float = 0.3
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if self.heads < 1:
             raise ConfigError(f"heads must be at least 1, not {self.heads}")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout must be from 0 to below 1, not {self.dropout:g}")
+        if not self.temperature > 0:
+            raise ConfigError(f"temperature must be above 0, not {self.temperature:g}")
 
 
 class TextPooling(nn.Module):
@@ -64,6 +70,7 @@ class TextPooling(nn.Module):
         if width % config.heads:
             raise UsageError(f"{config.heads} pooling heads do not divide the width {width}")
         self.heads = config.heads
+        self.temperature = config.temperature
         self.q_proj = _identity(width)
         self.k_proj = _identity(width)
         self.v_proj = _identity(width)
@@ -82,7 +89,7 @@ class TextPooling(nn.Module):
         key_VFHE = self.k_proj(frames_VFD).unflatten(-1, split)
         value_VFHE = self.v_proj(frames_VFD).unflatten(-1, split)
         scores_TVHF = torch.einsum("the,vfhe->tvhf", query_THE, key_VFHE)
-        scores_TVHF = scores_TVHF / math.sqrt(query_THE.shape[-1])
+        scores_TVHF = scores_TVHF / (self.temperature * math.sqrt(query_THE.shape[-1]))
         weights_TVHF = masked_softmax(scores_TVHF, keep_VF[:, None])
         mixed_TVHE = torch.einsum("tvhf,vfhe->tvhe", weights_TVHF, value_VFHE)
         y_TVD = self.layer_norm2(self.out_proj(mixed_TVHE.flatten(-2)))
@@ -126,7 +133,7 @@ class TextPooling(nn.Module):
     def query(self, texts_TD: Tensor) -> Tensor:
         """(T, D) what `directions` needs of some texts."""
         query_TD: Tensor = self.q_proj(self.layer_norm1(texts_TD))
-        return query_TD / math.sqrt(query_TD.shape[-1] // self.heads)
+        return query_TD / (self.temperature * math.sqrt(query_TD.shape[-1] // self.heads))
 
     def directions(
         self,
