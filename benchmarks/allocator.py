@@ -37,7 +37,7 @@ def measure(way: str, steps: int) -> dict[str, float]:
     from vidsampler.world import World
 
     if way == "kept" and not keep_freed_memory():
-        raise SystemExit("the allocator is not glibc's own, or is set up already")
+        raise SystemExit("the allocator is not glibc's own")
     cpu = torch.device("cpu")
     config = train_config(method="adaclip", dataset="shapes")
     retriever = Retriever.from_config(config)
@@ -79,7 +79,8 @@ def main(words: Sequence[str] | None = None) -> None:
     if options.way:
         print(json.dumps(measure(options.way, options.steps)))
         return
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    others = ("MALLOC_", "LD_PRELOAD", "GLIBC_TUNABLES")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     found: dict[str, list[dict[str, Any]]] = {way: [] for way in WAYS}
     for _ in range(options.repeats):
         for way in WAYS:

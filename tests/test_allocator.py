@@ -10,11 +10,12 @@ import pytest
 
 PROGRAM = """
 import ctypes
+import resource
 from vidsampler.allocator import keep_freed_memory
 
 def resident():
     with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096 / 2**20
+        return int(file.read().split()[1]) * resource.getpagesize() / 2**20
 
 if {wanted}:
     print(keep_freed_memory())
@@ -32,7 +33,8 @@ print(full - resident())
 
 
 def _run(wanted: bool, **variables: str) -> list[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    others = ("MALLOC_", "LD_PRELOAD", "GLIBC_TUNABLES")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(wanted=wanted)],
         env=kept | variables,
@@ -62,3 +64,5 @@ def test_what_is_freed_stays() -> None:
 def test_what_the_user_has_set_stays() -> None:
     assert _run(True, MALLOC_TRIM_THRESHOLD_="131072")[0] == "False"
     assert _run(True, MALLOC_ARENA_MAX="2")[0] == "False"
+    assert _run(True, GLIBC_TUNABLES="glibc.malloc.trim_threshold=131072")[0] == "False"
+    assert _run(True, LD_PRELOAD="libm.so.6")[0] == "False"

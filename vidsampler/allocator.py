@@ -16,14 +16,16 @@ def keep_freed_memory() -> bool:
     A step of training on a CPU takes and frees the same large tensors over and over. glibc gives
     them back to the system each time, which then has to clear the pages of the next ones: 1.4 times
     the time of a step of small towers (`benchmarks/allocator.py`). The peak of memory stays the
-    same; what is between the peaks does not go back.
+    same; what is between the peaks does not go back. It is of the whole process, and so for
+    commands to call, not for a library.
 
     Returns:
-        Whether that is so now: with glibc, unless the user has set it up otherwise, by its
-        environment variables or another allocator in LD_PRELOAD.
+        Whether that is so now: with glibc, unless the user has set it up by its environment
+        variables, or has anything in LD_PRELOAD, such as another allocator.
     """
-    told = {name for name in os.environ if name.startswith("MALLOC_")}
-    if not sys.platform.startswith("linux") or told or "LD_PRELOAD" in os.environ:
+    told = any(name.startswith("MALLOC_") for name in os.environ)
+    told = told or "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    if not sys.platform.startswith("linux") or told or os.environ.get("LD_PRELOAD"):
         return False
     try:
         os.confstr("CS_GNU_LIBC_VERSION")

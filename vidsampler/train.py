@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from vidsampler import plainyaml
 from vidsampler.errors import ConfigError, UsageError
 from vidsampler.folder_shards import folder_shards
 from vidsampler.run_folder import CONFIG, CURVES, LAST, replaced
-from vidsampler.training.settings import TrainConfig
+from vidsampler.training.settings import TrainConfig, stored_run
 
 if TYPE_CHECKING:
     from vidsampler.backbones.tokens import Tokens
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from vidsampler.world import World
 
 Progress = Callable[[int, int], None]
-KEEP_DECODED = 512 << 20
-"""Bytes of decoded frames of a split that each process may keep; see `LoaderConfig`."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def plan_run(config: TrainConfig, output: Path | None = None, *, resume: bool = 
             f"{folder} holds a run already",
             hint="go on with it by --resume auto, or take another --output",
         )
-    changed = _changed(plainyaml.load((folder / CONFIG).read_text("utf-8")), config.to_plain())
+    changed = _changed(stored_run(folder / CONFIG).to_plain(), config.to_plain())
     if changed:
         raise ConfigError(
             f"{folder} is a run with other settings: {'; '.join(changed)}",
@@ -267,7 +266,7 @@ def _training(
         seed=config.seed,
         workers=config.run.workers,
         pin_memory=world.device.type == "cuda",
-        keep_decoded=KEEP_DECODED,
+        keep_decoded=room_for_decoded(config),
     )
     folder = split_folder(loaded.shards, "train")
     ranks = {"rank": world.rank, "ranks": world.size}
@@ -279,7 +278,10 @@ def _training(
     validation = None
     if config.run.evals_per_epoch:
         validation = evaluation_loader(
-            split_folder(loaded.shards, config.run.select_on), loaded.retriever, config
+            split_folder(loaded.shards, config.run.select_on),
+            loaded.retriever,
+            config,
+            again=True,
         )
     training = Training(
         loaded.retriever, config, loader, validation, world, plan.folder, stop, watch
@@ -298,8 +300,10 @@ def _left_out(training: Training) -> tuple[Failure, ...]:
     return tuple(each for reader in readers for each in left_out(reader))
 
 
-def evaluation_loader(folder: Path, retriever: Retriever, config: TrainConfig) -> Loader:
-    """All videos of a split in its order."""
+def evaluation_loader(
+    folder: Path, retriever: Retriever, config: TrainConfig, *, again: bool = False
+) -> Loader:
+    """All videos of a split in its order; `again`: more than once."""
     from vidsampler.evaluation.embedding import videos_at_once
     from vidsampler.loading.loader import Loader, LoaderConfig
 
@@ -314,7 +318,7 @@ def evaluation_loader(folder: Path, retriever: Retriever, config: TrainConfig) -
         seed=config.seed,
         workers=config.run.workers,
         pin_memory=device.type == "cuda",
-        keep_decoded=KEEP_DECODED,
+        keep_decoded=room_for_decoded(config) if again else 0,
     )
     if config.dataset.name == "folder":
         return montage_loader(folder, settings, config, config.dataset.montage.val)
@@ -330,8 +334,13 @@ def montage_loader(
     from vidsampler.loading.montage_loader import MontageLoader
 
     # The frames are as they are stored, and there are no captions.
-    plain = replace(settings, captions="none", augment="none")
+    plain = replace(settings, captions="none", augment="none", keep_decoded=0)
     return MontageLoader(folder, plain, config.dataset.montage, count, **ranks)
+
+
+def room_for_decoded(config: TrainConfig) -> int:
+    """Bytes of decoded frames of a split that this process may keep."""
+    return (config.run.keep_decoded << 20) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def tokenizer(retriever: Retriever) -> Callable[[list[str]], Any]:
@@ -419,6 +428,7 @@ _FREE = (
     "run.workers",
     "run.checkpoint_every",
     "run.log_every",
+    "run.keep_decoded",
     "dataset.shards",
     "dataset.videos",
 )

@@ -90,6 +90,7 @@ def test_latency_is_measured(capsys: pytest.CaptureFixture[str]) -> None:
         (["--frames", "no"], "--frames: expected a whole number, not 'no'"),
         (["--backbone", "ViT-B-33"], "unknown backbone 'ViT-B-33'; did you mean 'ViT-B-32'?"),
         (["--set", "head.trials=3"], "unknown key 'head.trials'"),
+        (["--method", "default", "--backbone", "small"], "5, do not divide the 128 channels"),
     ],
 )
 def test_wrong_words(capsys: pytest.CaptureFixture[str], words: list[str], message: str) -> None:

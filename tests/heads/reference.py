@@ -66,7 +66,7 @@ def attention_block(block: Any, x: Array, keys: npt.NDArray[np.bool_]) -> Array:
     return np.asarray(x + linear(block.mlp.c_proj, hidden))
 
 
-def text_pooling(pool: Any, text: Array, frames: Array) -> Array:
+def text_pooling(pool: Any, text: Array, frames: Array, temperature: float = 1.0) -> Array:
     """X-Pool of the kept frames of one video (F, D) for one text (D,)."""
     width = len(text)
     each = width // pool.heads
@@ -76,7 +76,7 @@ def text_pooling(pool: Any, text: Array, frames: Array) -> Array:
     mixed = np.zeros(width)
     for h in range(pool.heads):
         at = slice(h * each, (h + 1) * each)
-        mixed[at] = softmax(k[:, at] @ q[at] / (np.sqrt(each) * pool.temperature)) @ v[:, at]
+        mixed[at] = softmax(k[:, at] @ q[at] / (np.sqrt(each) * temperature)) @ v[:, at]
     y = layer_norm(pool.layer_norm2, linear(pool.out_proj, mixed))
     return layer_norm(pool.layer_norm3, y + linear(pool.linear_proj, y))
 

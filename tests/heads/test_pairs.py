@@ -36,7 +36,7 @@ def test_xpool_with_weights_of_all_kinds(heads: int, temperature: float) -> None
     for t, text in enumerate(ref.numbers(texts)):
         for v in range(len(frames)):
             f = ref.numbers(frames[v])[keep[v].numpy() == 1]
-            expected = ref.text_pooling(head.pool_frames, text, f)
+            expected = ref.text_pooling(head.pool_frames, text, f, temperature)
             np.testing.assert_allclose(pooled[t, v], expected, atol=2e-5)
             cosine = ref.unit(expected) @ ref.unit(text)
             assert scores[t, v].item() == pytest.approx(cosine, abs=1e-5)

@@ -64,7 +64,7 @@ def test_relations_by_hand() -> None:
 
 @pytest.mark.parametrize("features", get_args(Feature))
 def test_the_width_that_is_given_is_known_without_a_network(features: Any) -> None:
-    config = tiny_policy(features=features, groups=WIDTH // 2)
+    config = tiny_policy(features=features, channel_groups=WIDTH // 2)
     rows = process_features(videos(), features, VALID, WIDTH // 2)
     assert rows.shape[2] == config.width_given(WIDTH)
 
@@ -81,6 +81,14 @@ def test_relations_tell_groups_of_channels_apart() -> None:
     whole = process_features(frames, "relations")[0]
     assert whole.shape == (3, 2 * REACH + 4)
     torch.testing.assert_close(whole[:, -2], torch.zeros(3))
+
+
+def test_groups_that_do_not_divide_the_channels_are_named() -> None:
+    with pytest.raises(ConfigError, match="channel_groups, 3, do not divide the 1280 channels"):
+        PolicyConfig(features="relations", channel_groups=3)
+    of_backbone = tiny_policy(features="relations", channel_groups=WIDTH + 1)
+    with pytest.raises(ConfigError, match=f"do not divide the {WIDTH} channels"):
+        PolicyNetwork(of_backbone, WIDTH, 1)
 
 
 def test_relations_do_not_see_what_frames_show() -> None:

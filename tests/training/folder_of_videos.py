@@ -64,7 +64,7 @@ def settings(folder: Path, videos: Path | None, **more: Any) -> TrainConfig:
         },
         "backbone": {"name": str(model)},
         "frames": FRAMES,
-        "sampler": {"k": 3, "policy": {"width": 16, "heads": 2, "hidden": 8}},
+        "sampler": {"k": 3, "policy": {"width": 16, "heads": 2, "hidden": 8, "channel_groups": 4}},
         "training": {"epochs": 2, "batch_size": 4, "warmup": 0.0},
         "run": {"device": "cpu", "workers": 1, "log_every": 1},
     }

@@ -23,7 +23,7 @@ from vidsampler.train import train
 from vidsampler.training.checkpoint import read_state
 from vidsampler.training.journal import read_log
 from vidsampler.training.loop import Watch
-from vidsampler.training.settings import TrainConfig
+from vidsampler.training.settings import TrainConfig, stored_run
 
 
 def weights(run: Path, which: str = "last") -> dict[str, torch.Tensor]:
@@ -156,6 +156,20 @@ def test_sigterm_saves_and_leaves_130(tmp_path: Path) -> None:
     assert "--resume auto" in err
     assert read_state(tmp_path / "run")["step"] == len(read_log(tmp_path / "run"))
     assert "of 20,000 steps" in out
+
+
+def test_a_run_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    """Keys that its config.yaml lacks are newer than it, and have their defaults."""
+    write_shards(tmp_path / "shards", train=12, val=4)
+    config = tiny(tmp_path, "xpool", training={"epochs": 1})
+    run = tmp_path / "run"
+    train(config, run)
+    stored = plainyaml.load((run / "config.yaml").read_text())
+    assert stored["head"].pop("temperature") == 1.0
+    del stored["run"]["keep_decoded"], stored["sampler"]["policy"]["channel_groups"]
+    (run / "config.yaml").write_text(plainyaml.dump(stored))
+    assert stored_run(run / "config.yaml") == config
+    assert train(config, run, resume=True).steps == 2
 
 
 def test_what_cannot_be_resumed(tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def command(
     from vidsampler.runs import is_pattern
     from vidsampler.train import plan_run
     from vidsampler.training.launch import launched, under_torchrun
-    from vidsampler.training.settings import train_config
+    from vidsampler.training.settings import stored_run, train_config
 
     out = output_of(context)
     ranks.one_speaks(out)
@@ -169,7 +169,7 @@ def command(
                 f"{output} is no run: there is no {CONFIG} in it",
                 hint="give the folder that train wrote (--output)",
             )
-        layers.append(file_layer(str(output / CONFIG), NAME))
+        layers.append(Layer(str(output / CONFIG), stored_run(output / CONFIG).to_plain()))
     layers += [file_layer(config, NAME)] if config is not None else []
     layers += [set_layer(assignment) for assignment in settings or ()]
     layers += [

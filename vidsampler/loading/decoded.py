@@ -12,7 +12,7 @@ class Decoded(NamedTuple):
     """What was decoded of a video.
 
     Attributes:
-        frames_NHWC: (n, S, S, 3) uint8, as they are stored: not augmented.
+        frames_NHWC: (n, S, S, 3) uint8, cut and resized, not augmented.
         times_N: (n,) seconds.
     """
 
@@ -23,8 +23,8 @@ class Decoded(NamedTuple):
 class DecodedFrames:
     """Keeps what is decoded of the videos of a split, if there is room for all of it.
 
-    All or nothing: of a part, each epoch would be as slow as its slowest batch. Threads may share
-    it.
+    All or nothing, so that a run takes the same memory and the same time in every epoch but its
+    first. Threads may share it.
 
     Args:
         most_bytes: Room.
@@ -50,4 +50,4 @@ class DecodedFrames:
     ) -> None:
         """Copies what was decoded of a video, where there is room."""
         if self._fits:
-            self._kept[video] = Decoded(np.ascontiguousarray(frames_NHWC).copy(), times_N.copy())
+            self._kept[video] = Decoded(frames_NHWC.copy(), times_N.copy())

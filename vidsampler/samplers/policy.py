@@ -252,7 +252,9 @@ class PolicyNetwork(nn.Module):
             dtype = next(self.parameters()).dtype
             # Zeroed rather than only masked: 0 times a stray infinity is no number.
             x_BND = features_BND.to(dtype).masked_fill(~valid_BN[..., None], 0)
-            x_BND = process_features(x_BND, self.config.features, valid_BN, self.config.groups)
+            x_BND = process_features(
+                x_BND, self.config.features, valid_BN, self.config.channel_groups
+            )
             if self.config.normalise:
                 x_BND = functional.layer_norm(x_BND, x_BND.shape[-1:])
             if self.temporal is not None:

@@ -123,9 +123,9 @@ class PolicyConfig:
             learned.
         start_bias: What the last layer's bias of keeping begins at: `gate` keeps a share of
             1 / (1 + exp(-start_bias)) at first, where it starts even; `topk` does not see it.
-        groups: Of `relations`: equal parts of a feature's channels, in their order, of which each
-            has its mean and standard deviation told apart: of pictures, say, their colours and
-            edges. A frame that is blurred differs in the edges alone.
+        channel_groups: Of `relations`: equal parts of a feature's channels, in their order, of
+            which each has its mean and standard deviation told apart: of pictures, say, their
+            colours and edges. A frame that is blurred differs in the edges alone.
     """
 
     extractor: ExtractorConfig = field(default_factory=ExtractorConfig)
@@ -140,7 +140,7 @@ class PolicyConfig:
     position_std: float = 1.0
     start_even: bool = False
     start_bias: float = 0.0
-    groups: int = 1
+    channel_groups: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.position_std < math.inf:
@@ -156,7 +156,7 @@ class PolicyConfig:
             ("heads", self.attention_heads),
             ("hidden", self.hidden),
             ("frames", self.frames),
-            ("groups", self.groups),
+            ("channel_groups", self.channel_groups),
         ):
             if number is not None and number < 1:
                 raise ConfigError(f"the policy's {what} must be at least 1, not {number}")
@@ -165,11 +165,25 @@ class PolicyConfig:
                 f"the policy's width {self.width} cannot be split over "
                 f"{self.attention_heads} attention heads"
             )
+        # Of `clip` the backbone says it.
+        if known := EXTRACTORS[self.extractor.name].width:
+            self.width_given(known)
 
     def width_given(self, width: int) -> int:
-        """Numbers a frame that the temporal model is given, of features of so many."""
+        """Numbers a frame that the temporal model is given, of features of so many.
+
+        Raises:
+            ConfigError: The groups do not divide the channels.
+        """
         if self.features == "relations":
-            return 2 * REACH + NEAREST + 2 * self.groups
+            groups = self.channel_groups
+            if width % groups:
+                raise ConfigError(
+                    f"the policy's channel_groups, {groups}, do not divide the {width} channels of "
+                    "a frame",
+                    hint="--set sampler.policy.channel_groups=1",
+                )
+            return 2 * REACH + NEAREST + 2 * groups
         return width * (2 if self.features in ("concat", "change") else 1)
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from vidsampler.config import Layer
+from vidsampler.config import Layer, file_layer
 from vidsampler.datasets.shapes.settings import ShapesSettings
 from vidsampler.errors import ConfigError, UsageError
 from vidsampler.loading.montage import MontageSettings
@@ -66,6 +66,9 @@ class RunConfig:
         select_on: The split that says which weights are the best. `test` is the published habit,
             which reports the best of many tries on the test set.
         log_every: Steps between lines of `log.jsonl`.
+        keep_decoded: MiB. A split whose decoded frames fit into so many is decoded once, not in
+            each epoch; the processes on a machine share it. 0: never. Montages, and the
+            augmentation `crop`, are decoded each time.
     """
 
     device: Literal["cpu", "cuda"] | None = None
@@ -74,6 +77,7 @@ class RunConfig:
     checkpoint_every: int | None = None
     select_on: Literal["val", "test"] = "val"
     log_every: int = 10
+    keep_decoded: int = 512
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -81,6 +85,7 @@ class RunConfig:
             ("evals_per_epoch", 0),
             ("checkpoint_every", 1),
             ("log_every", 1),
+            ("keep_decoded", 0),
         ):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -118,6 +123,20 @@ class TrainConfig(MethodConfig):
         chosen = (self.run.select_on,) if self.run.evals_per_epoch else ()
         tested = ("test",) if self.dataset.name == "shapes" else ()
         return tuple(dict.fromkeys(("train", *chosen, *tested)))
+
+
+def stored_run(path: Path) -> TrainConfig:
+    """A run's own settings. What is newer than its file is as it was before: the default.
+
+    Not what a method's file says of it now.
+
+    Args:
+        path: Its config.yaml.
+
+    Raises:
+        ConfigError: It cannot be read.
+    """
+    return resolve_tree(TrainConfig, [file_layer(str(path), "train")])
 
 
 def train_config(
