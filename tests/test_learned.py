@@ -20,11 +20,12 @@ from vidsampler import plainyaml, registry, select
 from vidsampler.flops import flops
 from vidsampler.learned import LEARNED, trained_sampler
 from vidsampler.retriever import Retriever
+from vidsampler.training.settings import train_config
 from vidsampler.video import Video
 from vidsampler.video.positions import uniform_positions
 
 CLIP = str(CHECKOUT / "tests" / "data" / "clip.mp4")
-PICKS = [4, 150, 193, 253]
+PICKS = [4, 193, 253, 476]
 
 
 def test_the_shipped_sampler_is_small_and_has_a_card() -> None:
@@ -48,6 +49,14 @@ def test_known_picks() -> None:
     again = select(CLIP, 4, checkpoint=LEARNED.folder)
     assert [frame.index for frame in again.kept] == PICKS
     assert again.sampler == "topk"
+
+
+def test_the_shipped_sampler_is_of_the_recipe_that_is_shipped() -> None:
+    ours = trained_sampler(None).retriever.config
+    recipe = train_config(method="default", dataset="folder").retriever()
+    assert replace(ours.sampler.policy, frames=None) == recipe.sampler.policy
+    assert replace(ours.sampler, policy=recipe.sampler.policy) == recipe.sampler
+    assert (ours.backbone, ours.head, ours.frames) == (recipe.backbone, recipe.head, recipe.frames)
 
 
 def test_multiply_adds_are_those_that_flops_counts() -> None:

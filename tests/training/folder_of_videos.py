@@ -60,7 +60,7 @@ def settings(folder: Path, videos: Path | None, **more: Any) -> TrainConfig:
         "dataset": {
             "videos": None if videos is None else str(videos),
             "val": 0.45,
-            "montage": {"train": 8, "val": 6, "fewest": 2, "most": 3, "longest": 1},
+            "montage": {"train": 8, "val": 6, "fewest": 2, "most": 3, "disturbed": 1, "longest": 1},
         },
         "backbone": {"name": str(model)},
         "frames": FRAMES,
