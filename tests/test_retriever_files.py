@@ -144,7 +144,7 @@ def test_a_heads_settings_stand_beside_its_name() -> None:
     assert config.head.settings.pooling.dropout == 0.1
     plain = config.to_plain()
     assert plain["head"]["name"] == "tmass"
-    assert plain["head"]["pooling"] == {"heads": 1, "dropout": 0.1}
+    assert plain["head"]["pooling"] == {"heads": 1, "dropout": 0.1, "temperature": 1.0}
     text = plainyaml.dump(plain)
     assert resolve_tree(RetrieverConfig, [Layer("{key}", plainyaml.load(text))]) == config
 
