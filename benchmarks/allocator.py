@@ -1,6 +1,6 @@
 """Seconds of a training step on a CPU with memory that is kept, and with memory given back.
 
-    python benchmarks/allocator.py [--repeats 3] [--steps 8]
+    python -m benchmarks.allocator [--repeats 3] [--steps 8]
 
 A step is that of `train --dataset shapes --method adaclip --top-k 4`, on random frames and with
 decoding left out. The two ways take turns, each in a process of its own: `given back` is glibc as
@@ -28,9 +28,8 @@ def measure(way: str, steps: int) -> dict[str, float]:
     """Seconds a step, and the most memory in MiB, of this process."""
     import torch
 
+    from benchmarks.train import Case, batch_of
     from vidsampler.allocator import keep_freed_memory
-    from vidsampler.latency import random_frames
-    from vidsampler.loading.batch import Batch
     from vidsampler.retriever import Retriever
     from vidsampler.training.settings import train_config
     from vidsampler.training.step import Stepper
@@ -42,20 +41,8 @@ def measure(way: str, steps: int) -> dict[str, float]:
     config = train_config(method="adaclip", dataset="shapes")
     retriever = Retriever.from_config(config)
     retriever.set_epoch(config.sampler.hold_epochs)
-    videos = config.training.batch_size
-    caption = "a red circle above a blue square, two green stars, a ring, a cross"
-    batch = Batch(
-        frames_BNCHW=random_frames(videos, config.frames, retriever.frame_size, cpu),
-        valid_BN=torch.ones(videos, config.frames, dtype=torch.bool),
-        times_BN=torch.arange(config.frames).expand(videos, -1).double(),
-        tokens_BL=retriever.backbone.tokenize([caption] * videos).ids_TL,
-        keys=[str(video) for video in range(videos)],
-        videos_B=torch.arange(videos),
-        captions_B=None,
-        wordings_B=None,
-        epoch=0,
-        step=0,
-    )
+    case = Case(config.frames, config.sampler.k or config.frames, config.training.batch_size)
+    batch = batch_of(retriever, case, retriever.frame_size, cpu)
     stepper = Stepper(retriever, config.training, World(0, 1, cpu), steps, 0)
     for number in range(2):
         stepper.step(batch, number)

@@ -20,16 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vidsampler.cached_shards import dataset_shards, split_folder
-from vidsampler.config import file_layer
-from vidsampler.datasets.shapes import cached_folder, read
+from benchmarks.shapes_training import measured_run
 from vidsampler.retriever import Retriever
-from vidsampler.samplers.learned import LearnedSampler
 from vidsampler.samplers.policy import process_features
-from vidsampler.train import evaluation_loader
-from vidsampler.training.settings import train_config
-from vidsampler.training.validation import measure
-from vidsampler.world import open_world
+from vidsampler.train import informative_share
 
 EPOCHS, BATCH, RATE = 15, 100, 3e-3
 
@@ -52,32 +46,23 @@ class Seen(NamedTuple):
 
 def seen(run: Path, split: str) -> Seen:
     """Runs the best weights of a run over a split of `shapes`."""
-    config = train_config([file_layer(str(run / "config.yaml"), "train")])
     given: list[Tensor] = []
-    with open_world("cpu") as world:
-        retriever = Retriever.from_pretrained(run / "best")
+
+    def look(retriever: Retriever) -> None:
         sampler = retriever.sampler
-        if not isinstance(sampler, LearnedSampler):
+        if sampler is None:
             raise SystemExit(f"{run} has no learned sampler")
-        sampler.policy.register_forward_pre_hook(lambda _, words: given.append(words[0].clone()))
-        shards = dataset_shards(
-            "shapes",
-            config.dataset.shards,
-            render=config.dataset.render,
-            frames=config.frames,
-            size=retriever.frame_size,
+        sampler.policy.register_forward_pre_hook(
+            lambda _, words: given.append(words[0].float().cpu())
         )
-        found = measure(
-            retriever, evaluation_loader(split_folder(shards, split), retriever, config), world
-        )
-    truth = {video.video: video for video in read(cached_folder(config.dataset.render), split)}
+
+    _, found, truth = measured_run(run, split, look=look)
     # One candidate for each slot.
     informative_BN = torch.tensor(
         [[slot.kind == "informative" for slot in truth[key].slots] for key in found.kept_times]
     )
-    slots = [truth[key].slot_at(time) for key, times in found.kept_times.items() for time in times]
-    share = sum(slot.kind == "informative" for slot in slots) / len(slots)
-    return Seen(torch.cat(given).float(), informative_BN.float(), share, found.kept)
+    share = informative_share(found, truth)["informative"]
+    return Seen(torch.cat(given), informative_BN.float(), share, found.kept)
 
 
 def by_truth(train: Seen, test: Seen, seed: int = 0) -> float:

@@ -21,10 +21,16 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from vidsampler.datasets.shapes import ShapesVideo
+    from vidsampler.loading.batch import Batch
+    from vidsampler.retriever import Retriever
+    from vidsampler.training.validation import Measured
 
 RESULT = "benchmark.json"
 K = 4
@@ -91,6 +97,48 @@ def train(row: Row, seed: int, folder: Path, more: Sequence[str], deadline: floa
     return True
 
 
+def measured_run(
+    run: Path,
+    split: str,
+    *,
+    look: Callable[[Retriever], object] | None = None,
+    change: Callable[[Batch], Batch] | None = None,
+) -> tuple[Retriever, Measured, dict[str, ShapesVideo]]:
+    """The best weights of a run, what they find on a split, and the truth about its videos.
+
+    Args:
+        run: The run folder.
+        split: Of `shapes`.
+        look: Called with the retriever before anything is measured.
+        change: Of each batch.
+    """
+    from vidsampler.cached_shards import dataset_shards, split_folder
+    from vidsampler.datasets.shapes import cached_folder, read
+    from vidsampler.retriever import Retriever
+    from vidsampler.train import evaluation_loader
+    from vidsampler.training.settings import stored_run
+    from vidsampler.training.validation import measure
+    from vidsampler.world import World, open_world
+
+    config = stored_run(run / "config.yaml")
+    world: World
+    with open_world(config.run.device) as world:
+        retriever = Retriever.from_pretrained(run / "best").to(world.device)
+        if look is not None:
+            look(retriever)
+        shards = dataset_shards(
+            "shapes",
+            config.dataset.shards,
+            render=config.dataset.render,
+            frames=config.frames,
+            size=retriever.frame_size,
+        )
+        loader = evaluation_loader(split_folder(shards, split), retriever, config)
+        found = measure(retriever, loader, world, change)
+    truth = {each.video: each for each in read(cached_folder(config.dataset.render), split)}
+    return retriever, found, truth
+
+
 def looked_at(run: Path, seed: int | None = None) -> dict[str, Any]:
     """What the best weights of a run do on the test split.
 
@@ -102,33 +150,13 @@ def looked_at(run: Path, seed: int | None = None) -> dict[str, Any]:
         Among others `beside_first`: the share of the frames that `gate` keeps of its own will that
         are informative.
     """
-    from vidsampler.cached_shards import dataset_shards, split_folder
-    from vidsampler.config import file_layer
-    from vidsampler.datasets.shapes import cached_folder, read
     from vidsampler.evaluation.shuffled import shuffle_candidates
-    from vidsampler.retriever import Retriever
-    from vidsampler.train import evaluation_loader, informative_share
-    from vidsampler.training.settings import train_config
-    from vidsampler.training.validation import measure
-    from vidsampler.world import World, open_world
+    from vidsampler.train import informative_share
 
-    config = train_config([file_layer(str(run / "config.yaml"), "train")])
-    world: World
-    with open_world(config.run.device) as world:
-        retriever = Retriever.from_pretrained(run / "best").to(world.device)
-        shards = dataset_shards(
-            "shapes",
-            config.dataset.shards,
-            render=config.dataset.render,
-            frames=config.frames,
-            size=retriever.frame_size,
-        )
-        loader = evaluation_loader(split_folder(shards, "test"), retriever, config)
-        change = None if seed is None else partial(shuffle_candidates, seed=seed)
-        found = measure(retriever, loader, world, change)
-    truth = {each.video: each for each in read(cached_folder(config.dataset.render), "test")}
+    change = None if seed is None else partial(shuffle_candidates, seed=seed)
+    retriever, found, truth = measured_run(run, "test", change=change)
     result = {"t2v": found.recall, "frames_kept": found.kept, **informative_share(found, truth)}
-    if config.sampler.name == "gate":
+    if retriever.config.sampler.name == "gate":
         # Kept frames are in the order of candidates: the first is the one that it must keep.
         later = {key: times[1:] for key, times in found.kept_times.items()}
         kept = sum(map(len, later.values()))

@@ -349,7 +349,7 @@ class Loader:
             frames_NHWC[count:] = 0
         valid_N[:count] = True
         if config.augment == "flip" and augment.mirrors(draws):
-            frames_NHWC[:count] = frames_NHWC[:count, :, ::-1].copy()
+            frames_NHWC[:count] = frames_NHWC[:count, :, ::-1]
         elif config.augment == "randaugment":
             frames_NCHW = torch.from_numpy(frames_NHWC[:count]).permute(0, 3, 1, 2)
             frames_NCHW.copy_(augment.randaugment(frames_NCHW, draws))
