@@ -6,9 +6,10 @@
 A step is the project's own: AdaCLIP on random frames of MSR-VTT's shape, captions of its length;
 losses, gradients, clipping, AdamW; bf16 autocast over fp32 weights; decoding is left out. `kept`
 encodes the K kept frames with gradient and the others, whose numbers the straight-through gradient
-needs, without. `all` encodes all N with gradient and multiplies by the selection, as mmSampler and
-AdaCLIP were released. Both give the same gradients (`tests/benchmarks/test_train.py`). The two take
-turns.
+needs, without. With `--extractor clip` the policy looks at the backbone's own features: `kept`
+encodes all N without gradient, then the K with. `all` encodes all N with gradient and multiplies by
+the selection, as mmSampler and AdaCLIP were released. Both give the same gradients
+(`tests/benchmarks/test_train.py`). The two take turns.
 
 `of peak`: multiply-adds that a way needs (counted; three times the forward pass where there is a
 gradient), two FLOPs each, over the seconds and the peak of the device: its data sheet's where it is
@@ -87,6 +88,10 @@ class EncodesAll(Retriever):
         """As of `Retriever`, for `topk` in training."""
         valid_BN = checked_candidates(frames_BNCHW, valid_BN, self.config.frames)
         all_BND = self.encode_candidates(frames_BNCHW, valid_BN)
+        if self.sampler is not None and self.sampler.extractor is None:
+            return super().encode_kept(
+                frames_BNCHW, valid_BN, times_BN, ids, noise=noise, encoded_BND=all_BND
+            )
         kept = self.choose(frames_BNCHW, valid_BN, times_BN, ids, noise=noise, generator=generator)
         assert kept.selection_BKN is not None
         features_BKD = kept.selection_BKN @ all_BND
@@ -128,7 +133,9 @@ def needed(config: TrainConfig, way: str) -> float:
     """FLOPs of a step for each video: three times the forward pass where there is a gradient."""
     counted = flops(config, kept=config.sampler.k)
     kept, frames = counted.kept, counted.frames
-    image = 3 * kept + (frames - kept) if way == "kept" else 3 * frames
+    clip = config.sampler.policy.extractor.name == "clip"
+    looked_at = frames if clip else frames - kept
+    image = 3 * kept + looked_at if way == "kept" else 3 * frames
     policy = frames * (counted.extractor + 3 * (counted.temporal + counted.policy_head))
     return 2e9 * (image * counted.backbone + policy + 3 * counted.text)
 

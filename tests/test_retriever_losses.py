@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import vidsampler.retriever
-from tests.retrieving import FRAMES, Trial, retriever_of, shared_retriever_of, trial
+from tests.retrieving import FRAMES, Trial, config_of, retriever_of, shared_retriever_of, trial
+from vidsampler.backbones.config import BackboneConfig
 from vidsampler.heads.tmass import TMassConfig
 from vidsampler.heads.xpool import PoolingConfig
 from vidsampler.retriever import Retriever
@@ -98,6 +99,72 @@ def test_skipped_frames_without_gradient_change_no_gradient(
         torch.testing.assert_close(gradient, theirs[name], rtol=0, atol=1e-9 * max(1, largest))
     assert theirs["backbone.clip.visual.conv1.weight"].abs().max() > 1e-6
     assert theirs["sampler.policy.head.2.weight"].abs().max() > 1e-9
+
+
+@pytest.mark.parametrize("sampler", ["topk", "gate"])
+def test_the_backbone_learns_from_kept_frames_as_if_from_all(
+    sampler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = trial()
+    retriever = retriever_of(sampler, "mlp", k=3, extractor="clip").double().train()
+    retriever.set_epoch(20)
+    noise = noise_for(retriever, batch)
+    assert noise is not None
+    monkeypatch.setattr(Tensor, "float", Tensor.double)
+    pixels = retriever.pixels
+    frames_seen: list[tuple[int, bool]] = []
+
+    def encode(frames: Tensor) -> Tensor:
+        frames_seen.append((len(frames), torch.is_grad_enabled()))
+        return retriever.backbone.encode_frames(pixels(frames).double())
+
+    monkeypatch.setattr(retriever, "_encode", encode)
+
+    def gradients() -> tuple[dict[str, Tensor], int]:
+        retriever.zero_grad()
+        losses = retriever.losses(batch, noise=noise.double())
+        losses.total.backward()
+        named = retriever.named_parameters()
+        found = {name: each.grad.clone() for name, each in named if each.grad is not None}
+        return found, int(losses.kept.counts_B.sum())
+
+    ours, kept = gradients()
+    every = int(batch.valid_BN.sum())
+    assert 0 < kept < every
+    assert frames_seen == [(every, False), (kept, True)]
+    monkeypatch.setattr(retriever, "_encodes_kept_again", lambda candidates: False)
+    theirs, _ = gradients()
+    assert frames_seen[2:] == [(every, True)]
+    assert ours.keys() == theirs.keys()
+    for name, gradient in ours.items():
+        largest = theirs[name].abs().max().item()
+        torch.testing.assert_close(gradient, theirs[name], rtol=0, atol=1e-9 * max(1, largest))
+    assert theirs["backbone.clip.visual.conv1.weight"].abs().max() > 1e-6
+
+
+def test_all_frames_have_a_gradient_where_that_costs_less() -> None:
+    batch = trial()
+    for settings, epoch, again in (
+        ({"k": 3}, 0, True),
+        ({"k": 4}, 0, False),
+        ({"k": 3, "hold_epochs": 2}, 1, False),
+        ({"k": 3, "hold_epochs": 2}, 2, True),
+    ):
+        retriever = retriever_of("topk", extractor="clip", **settings).train()
+        retriever.set_epoch(epoch)
+        assert retriever._encodes_kept_again(FRAMES) is again
+        retriever.eval()
+        assert not retriever._encodes_kept_again(FRAMES)
+    retriever.train().backbone.requires_grad_(False)
+    assert not retriever._encodes_kept_again(FRAMES)
+    assert retriever.losses(batch).total.requires_grad
+
+
+def test_frames_that_a_batch_norm_sees_together_have_a_gradient_together() -> None:
+    config = replace(config_of("topk", k=3, extractor="clip"), backbone=BackboneConfig("shapes"))
+    retriever = Retriever.from_config(config).train()
+    assert any(isinstance(each, nn.BatchNorm2d) for each in retriever.backbone.modules())
+    assert not retriever._encodes_kept_again(FRAMES)
 
 
 def test_the_retrieval_loss_is_that_of_the_scores() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from vidsampler import registry
 from vidsampler.backbones.model import Backbone, load_backbone
@@ -373,14 +374,19 @@ class Retriever(nn.Module):
         valid_BN = checked_candidates(frames_BNCHW, valid_BN, self.config.frames)
         if self.sampler is not None and self.sampler.extractor is None:
             # The policy looks at the backbone's own features: all are there before it chooses.
+            again = encoded_BND is None and self._encodes_kept_again(valid_BN.shape[1])
             all_BND = encoded_BND
             if all_BND is None:
-                all_BND = self.encode_candidates(frames_BNCHW, valid_BN)
+                with torch.no_grad() if again else nullcontext():
+                    all_BND = self.encode_candidates(frames_BNCHW, valid_BN)
             seen_BND = all_BND
             if self.config.sampler.policy.extractor.freeze:
                 seen_BND = all_BND.detach()
             kept = self._decide(seen_BND, valid_BN, noise, generator)
-            features_BFD, mask_BF = kept_features(all_BND, kept, lambda features: features)
+            if again:
+                features_BFD, mask_BF = kept_features(frames_BNCHW, kept, self._encode, all_BND)
+            else:
+                features_BFD, mask_BF = kept_features(all_BND, kept, lambda features: features)
         else:
             kept = self.choose(
                 frames_BNCHW, valid_BN, times_BN, ids, noise=noise, generator=generator
@@ -394,6 +400,27 @@ class Retriever(nn.Module):
         missing = max(0, self.config.head_frames - mask_BF.shape[1])
         features_BFD = functional.pad(features_BFD, (0, 0, 0, missing))
         return kept, features_BFD, functional.pad(mask_BF, (0, missing))
+
+    def _encodes_kept_again(self, candidates: int) -> bool:
+        """Whether kept frames are encoded once more, with gradient, rather than all with gradient.
+
+        Gradients reach the image tower through kept frames alone, and the way back takes twice the
+        time of the way there: encoding all, then a share s of them again and back, costs 1 + 3 s
+        times what encoding them does; all there and back 3.
+        """
+        sampler = self.sampler
+        assert sampler is not None
+        tower = self.backbone.image_tower
+        learns = self.training and any(each.requires_grad for each in tower.parameters())
+        seen_as_numbers = self.config.sampler.policy.extractor.freeze
+        if not (learns and seen_as_numbers and torch.is_grad_enabled()) or sampler.held:
+            return False
+        # Theirs are other features, and other gradients, with other frames beside a frame.
+        if any(isinstance(each, _BatchNorm) for each in tower.modules()):
+            return False
+        if isinstance(sampler, TopKSampler):
+            return 3 * sampler.k_of(candidates) < 2 * candidates
+        return 3 * self.config.sampler.keep_target < 2
 
     def _encode(self, frames_MCHW: Tensor) -> Tensor:
         return self.backbone.encode_frames(self.pixels(frames_MCHW))

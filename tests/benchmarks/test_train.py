@@ -14,8 +14,9 @@ CASE = Case(frames=4, kept=2, videos=3)
 CPU = torch.device("cpu")
 
 
-def test_both_ways_give_the_same_gradients() -> None:
-    config = config_of(CASE, "tiny", "fp32", "raw")
+@pytest.mark.parametrize("extractor", ["raw", "clip"])
+def test_both_ways_give_the_same_gradients(extractor: str) -> None:
+    config = config_of(CASE, "tiny", "fp32", extractor)
     found = []
     for name in ("kept", "all"):
         way = Way(name, config, CPU)

@@ -104,11 +104,10 @@ class Backbone(nn.Module):
         self.has_texts = not is_frames_only(model_config)
         # Convolutions are faster with colours last, 1.6 times on a CPU; a single one that cuts a
         # picture into patches gains nothing.
-        towers = cast(nn.Module, clip.visual).modules()
         self._layout = torch.contiguous_format
-        if sum(isinstance(module, nn.Conv2d) for module in towers) > 1:
+        if sum(isinstance(module, nn.Conv2d) for module in self.image_tower.modules()) > 1:
             self._layout = torch.channels_last
-            cast(nn.Module, clip.visual).to(memory_format=self._layout)
+            self.image_tower.to(memory_format=self._layout)
 
     # ---------------------------------------------------------------- features
 
@@ -238,6 +237,11 @@ class Backbone(nn.Module):
                 parameter.requires_grad_(False)
             frozen[group] = sum(parameter.numel() for parameter in found)
         return frozen
+
+    @property
+    def image_tower(self) -> nn.Module:
+        """What encodes frames."""
+        return cast(nn.Module, self.clip.visual)
 
     def text_tower(self) -> tuple[Tensor, Sequence[nn.Module]] | None:
         """Positions (L, W) and blocks of CLIP's own text transformer; None for other towers."""

@@ -162,7 +162,10 @@ def keep_these(rows: Sequence[Sequence[int]], valid_BN: Tensor) -> Kept:
 
 
 def kept_features(
-    frames_BN: Tensor, kept: Kept, encode: Callable[[Tensor], Tensor]
+    frames_BN: Tensor,
+    kept: Kept,
+    encode: Callable[[Tensor], Tensor],
+    numbers_BND: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Encodes frames for a head, and no more of them than needed.
 
@@ -176,6 +179,8 @@ def kept_features(
         frames_BN: (B, N, ...) candidate frames, on the encoder's device.
         kept: What the sampler chose.
         encode: From (M, ...) frames to (M, D) features, each frame for itself.
+        numbers_BND: (B, N, D) the features of all candidates without gradient, where these are
+            there already; skipped frames are not encoded then.
 
     Returns:
         (B, F, D) features, at least float32, and (B, F) mask: 0/1 float, with straight-through
@@ -189,9 +194,13 @@ def kept_features(
     all_BND = _put(packed_MD, kept.hard_BN)
     skipped = kept.skipped_indices()
     if len(skipped):
-        with torch.no_grad():
-            numbers_MD = _encode(encode, flat[skipped]).to(all_BND.dtype)
-        all_BND = all_BND.flatten(0, 1).index_copy(0, skipped, numbers_MD).view_as(all_BND)
+        if numbers_BND is None:
+            with torch.no_grad():
+                numbers_MD = _encode(encode, flat[skipped])
+        else:
+            numbers_MD = numbers_BND.detach().flatten(0, 1)[skipped]
+        rows_MD = all_BND.flatten(0, 1).index_copy(0, skipped, numbers_MD.to(all_BND.dtype))
+        all_BND = rows_MD.view_as(all_BND)
     if kept.selection_BKN is None:
         return all_BND, choice
     with torch.autocast(all_BND.device.type, enabled=False):

@@ -267,18 +267,21 @@ class GroupDecoder:
             wanted[int(self.index.group_of(number))].append(number)
         self._buffered.clear()
         continues = False  # the decoder holds the references of the group before
+        planned: Feed | None = None
         for g, numbers in wanted.items():
-            if self._feed_plan(g, numbers).leading and not continues and g > 0:
+            feed = planned or self._feed_plan(g, numbers)
+            if feed.leading and not continues and g > 0:
                 # Shown before the keyframe: they may refer to pictures of the group before.
                 self._feed(g - 1, self._feed_plan(g - 1, [], whole=True))
             following = wanted.get(g + 1)
-            continues = False
+            planned = None
             if following is not None:
                 if g + 1 not in self.index.groups and g not in self._buffered:
                     # Reading ahead must not make it necessary to go back: that empties decoders.
                     self._buffered[g] = list(self._packets(g))
-                continues = self._feed_plan(g + 1, following).leading
-            self._feed(g, self._feed_plan(g, numbers, whole=continues))
+                planned = self._feed_plan(g + 1, following)
+            continues = planned is not None and planned.leading
+            self._feed(g, self._feed_plan(g, numbers, whole=True) if continues else feed)
             if not continues:
                 self._drain()
 
