@@ -142,6 +142,19 @@ def test_the_backbone_learns_from_kept_frames_as_if_from_all(
     assert theirs["backbone.clip.visual.conv1.weight"].abs().max() > 1e-6
 
 
+def test_the_backbone_learns_in_a_caller_s_autocast() -> None:
+    config = config_of("topk", "mlp", k=3, extractor="clip")
+    config = replace(config, backbone=BackboneConfig("tiny", precision="bf16"))
+    retriever = Retriever.from_config(config).train()
+    assert retriever._encodes_kept_again(FRAMES)
+    with torch.autocast("cpu", torch.bfloat16):
+        total = retriever.losses(trial()).total
+    total.backward()
+    block = retriever.backbone.get_parameter("clip.visual.transformer.resblocks.0.mlp.c_fc.weight")
+    assert block.grad is not None
+    assert block.grad.abs().max() > 0
+
+
 def test_all_frames_have_a_gradient_where_that_costs_less() -> None:
     batch = trial()
     for settings, epoch, again in (

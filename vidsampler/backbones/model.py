@@ -167,6 +167,9 @@ class Backbone(nn.Module):
             "cpu" if like.is_meta else like.device.type,
             dtype=torch.bfloat16,
             enabled=self.config.precision == "bf16" and not like.is_meta,
+            # In a caller's autocast the cache lives on, and older versions of torch then take a
+            # weight that was cast without gradient where there is one.
+            cache_enabled=torch.is_grad_enabled(),
         )
 
     # ---------------------------------------------------------------- captions
