@@ -7,9 +7,9 @@ A step is the project's own: AdaCLIP on random frames of MSR-VTT's shape, captio
 losses, gradients, clipping, AdamW; bf16 autocast over fp32 weights; decoding is left out. `kept`
 encodes the K kept frames with gradient and the others, whose numbers the straight-through gradient
 needs, without. With `--extractor clip` the policy looks at the backbone's own features: `kept`
-encodes all N without gradient, then the K with. `all` encodes all N with gradient and multiplies by
-the selection, as mmSampler and AdaCLIP were released. Both give the same gradients
-(`tests/benchmarks/test_train.py`). The two take turns.
+encodes all N without gradient, then the K with, where K is less than two thirds of N. `all` encodes
+all N with gradient and multiplies by the selection, as mmSampler and AdaCLIP were released. Both
+give the same gradients (`tests/benchmarks/test_train.py`). The two take turns.
 
 `of peak`: multiply-adds that a way needs (counted; three times the forward pass where there is a
 gradient), two FLOPs each, over the seconds and the peak of the device: its data sheet's where it is
@@ -90,7 +90,13 @@ class EncodesAll(Retriever):
         all_BND = self.encode_candidates(frames_BNCHW, valid_BN)
         if self.sampler is not None and self.sampler.extractor is None:
             return super().encode_kept(
-                frames_BNCHW, valid_BN, times_BN, ids, noise=noise, encoded_BND=all_BND
+                frames_BNCHW,
+                valid_BN,
+                times_BN,
+                ids,
+                noise=noise,
+                generator=generator,
+                encoded_BND=all_BND,
             )
         kept = self.choose(frames_BNCHW, valid_BN, times_BN, ids, noise=noise, generator=generator)
         assert kept.selection_BKN is not None
@@ -134,8 +140,9 @@ def needed(config: TrainConfig, way: str) -> float:
     counted = flops(config, kept=config.sampler.k)
     kept, frames = counted.kept, counted.frames
     clip = config.sampler.policy.extractor.name == "clip"
-    looked_at = frames if clip else frames - kept
-    image = 3 * kept + looked_at if way == "kept" else 3 * frames
+    image = 3 * frames
+    if way == "kept":
+        image = min(image, 3 * kept + (frames if clip else frames - kept))
     policy = frames * (counted.extractor + 3 * (counted.temporal + counted.policy_head))
     return 2e9 * (image * counted.backbone + policy + 3 * counted.text)
 

@@ -184,7 +184,7 @@ def test_scores_are_products_of_unit_vectors() -> None:
 
 
 @pytest.mark.parametrize("sampler", ["gate", "topk"])
-def test_the_extractor_clip_encodes_each_frame_once(
+def test_the_extractor_clip_encodes_each_frame_once_in_inference(
     sampler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch = trial()

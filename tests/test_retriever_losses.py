@@ -31,7 +31,7 @@ def noise_for(retriever: Retriever, batch: Trial, seed: int = 5) -> Tensor | Non
 
 
 def all_with_gradient(
-    frames: Tensor, kept: Kept, encode: Callable[[Tensor], Tensor]
+    frames: Tensor, kept: Kept, encode: Callable[[Tensor], Tensor], numbers: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """What `kept_features` must equal: every frame is encoded with gradient."""
     everything = encode(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
@@ -132,7 +132,8 @@ def test_the_backbone_learns_from_kept_frames_as_if_from_all(
     every = int(batch.valid_BN.sum())
     assert 0 < kept < every
     assert frames_seen == [(every, False), (kept, True)]
-    monkeypatch.setattr(retriever, "_encodes_kept_again", lambda candidates: False)
+    monkeypatch.setattr(retriever, "_encodes_kept_again", lambda valid_BN: False)
+    monkeypatch.setattr(vidsampler.retriever, "kept_features", all_with_gradient)
     theirs, _ = gradients()
     assert frames_seen[2:] == [(every, True)]
     assert ours.keys() == theirs.keys()
@@ -140,44 +141,76 @@ def test_the_backbone_learns_from_kept_frames_as_if_from_all(
         largest = theirs[name].abs().max().item()
         torch.testing.assert_close(gradient, theirs[name], rtol=0, atol=1e-9 * max(1, largest))
     assert theirs["backbone.clip.visual.conv1.weight"].abs().max() > 1e-6
+    assert theirs["sampler.policy.head.2.weight"].abs().max() > 1e-6
 
 
-def test_the_backbone_learns_in_a_caller_s_autocast() -> None:
-    config = config_of("topk", "mlp", k=3, extractor="clip")
-    config = replace(config, backbone=BackboneConfig("tiny", precision="bf16"))
-    retriever = Retriever.from_config(config).train()
-    assert retriever._encodes_kept_again(FRAMES)
-    with torch.autocast("cpu", torch.bfloat16):
-        total = retriever.losses(trial()).total
-    total.backward()
-    block = retriever.backbone.get_parameter("clip.visual.transformer.resblocks.0.mlp.c_fc.weight")
-    assert block.grad is not None
-    assert block.grad.abs().max() > 0
+def again(retriever: Retriever, batch: Trial) -> bool:
+    """Whether a step of training looks at all frames first."""
+    return retriever.train()._encodes_kept_again(batch.valid_BN)
 
 
 def test_all_frames_have_a_gradient_where_that_costs_less() -> None:
     batch = trial()
-    for settings, epoch, again in (
-        ({"k": 3}, 0, True),
-        ({"k": 4}, 0, False),
-        ({"k": 3, "hold_epochs": 2}, 1, False),
-        ({"k": 3, "hold_epochs": 2}, 2, True),
+    for counts, settings, epoch, expected in (
+        ((6, 6), {"k": 3}, 0, True),
+        ((6, 6), {"k": 4}, 0, False),
+        # Both frames of the short video are kept: 3 + 3 + 2 of 14 and 4 of 8.
+        ((6, 6, 2), {"k": 3}, 0, True),
+        ((4, 2, 2), {"k": 3}, 0, False),
+        ((6, 6), {"k": 3, "hold_epochs": 2}, 1, False),
+        ((6, 6), {"k": 3, "hold_epochs": 2}, 2, True),
+        ((6, 6), {"k": 3, "warmup_epochs": 4}, 0, False),
+        ((6, 6), {"k": 3, "warmup_epochs": 4}, 4, True),
     ):
-        retriever = retriever_of("topk", extractor="clip", **settings).train()
+        retriever = retriever_of("topk", extractor="clip", **settings)
         retriever.set_epoch(epoch)
-        assert retriever._encodes_kept_again(FRAMES) is again
-        retriever.eval()
-        assert not retriever._encodes_kept_again(FRAMES)
-    retriever.train().backbone.requires_grad_(False)
-    assert not retriever._encodes_kept_again(FRAMES)
-    assert retriever.losses(batch).total.requires_grad
+        assert again(retriever, trial(counts)) is expected, (counts, settings, epoch)
+        assert not retriever.eval()._encodes_kept_again(trial(counts).valid_BN)
+    gate = retriever_of("gate", extractor="clip", keep_target=0.25, warmup_epochs=4)
+    assert not again(gate, batch)
+    gate.set_epoch(4)
+    assert again(gate, batch)
+    gate.backbone.requires_grad_(False)
+    assert not again(gate, batch)
+    assert gate.losses(batch).total.requires_grad
 
 
-def test_frames_that_a_batch_norm_sees_together_have_a_gradient_together() -> None:
-    config = replace(config_of("topk", k=3, extractor="clip"), backbone=BackboneConfig("shapes"))
-    retriever = Retriever.from_config(config).train()
-    assert any(isinstance(each, nn.BatchNorm2d) for each in retriever.backbone.modules())
-    assert not retriever._encodes_kept_again(FRAMES)
+def test_a_policy_that_teaches_the_backbone_has_a_gradient_of_all_frames() -> None:
+    batch = trial()
+    config = config_of("topk", k=3, extractor="clip")
+    policy = config.sampler.policy
+    learning = replace(policy, extractor=replace(policy.extractor, freeze=False))
+    for chosen, expected in ((policy, True), (learning, False)):
+        sampler = replace(config.sampler, policy=chosen)
+        retriever = Retriever.from_config(replace(config, sampler=sampler))
+        assert again(retriever, batch) is expected
+
+
+@pytest.mark.parametrize("how", ["batch norm", "dropout", "attention"])
+def test_towers_that_give_a_frame_other_features_each_time(how: str) -> None:
+    retriever = retriever_of("topk", k=3, extractor="clip")
+    batch = trial()
+    assert again(retriever, batch)
+    tower: Any = retriever.backbone.image_tower
+    if how == "batch norm":
+        tower.ln_post = nn.BatchNorm1d(8)
+    elif how == "dropout":
+        tower.ln_post = nn.Sequential(tower.ln_post, nn.Dropout(0.1))
+    else:
+        tower.transformer.resblocks[0].attn.dropout = 0.1
+    assert not again(retriever, batch)
+
+
+def test_the_cache_of_a_caller_s_autocast_is_not_filled_without_gradient() -> None:
+    config = replace(config_of(), backbone=BackboneConfig("tiny", precision="bf16"))
+    backbone = Retriever.from_config(config).backbone
+    like = torch.zeros(1)
+    for wanted in (True, False):
+        with torch.autocast("cpu", torch.bfloat16, cache_enabled=wanted):
+            with backbone._autocast(like):
+                assert torch.is_autocast_cache_enabled() is wanted
+            with torch.no_grad(), backbone._autocast(like):
+                assert not torch.is_autocast_cache_enabled()
 
 
 def test_the_retrieval_loss_is_that_of_the_scores() -> None:

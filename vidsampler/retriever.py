@@ -1,5 +1,7 @@
 """Backbone + sampler + head: only the kept frames of a video pass the image tower.
 
+(All candidates do where the policy looks at the tower's own features, the extractor `clip`.)
+
 Any sampler works with any head. Letters in names of tensors: B videos of a batch, N candidates,
 F frame slots of a head, V videos, T texts, D channels, M packed frames, L token ids.
 """
@@ -27,7 +29,7 @@ from vidsampler.retriever_files import load_weights, pixels_of, save, saved_conf
 from vidsampler.retriever_losses import Losses, TrainingBatch, World, batch_losses
 from vidsampler.run_folder import weights_folder
 from vidsampler.samplers.candidates import checked_candidates, choose_candidates, seeds_of
-from vidsampler.samplers.gate import GateSampler
+from vidsampler.samplers.gate import GateSampler, annealed_share
 from vidsampler.samplers.kept import Kept, kept_features
 from vidsampler.samplers.learned import LearnedSampler
 from vidsampler.samplers.policy_config import EXTRACTORS
@@ -374,7 +376,7 @@ class Retriever(nn.Module):
         valid_BN = checked_candidates(frames_BNCHW, valid_BN, self.config.frames)
         if self.sampler is not None and self.sampler.extractor is None:
             # The policy looks at the backbone's own features: all are there before it chooses.
-            again = encoded_BND is None and self._encodes_kept_again(valid_BN.shape[1])
+            again = encoded_BND is None and self._encodes_kept_again(valid_BN)
             all_BND = encoded_BND
             if all_BND is None:
                 with torch.no_grad() if again else nullcontext():
@@ -401,26 +403,30 @@ class Retriever(nn.Module):
         features_BFD = functional.pad(features_BFD, (0, 0, 0, missing))
         return kept, features_BFD, functional.pad(mask_BF, (0, missing))
 
-    def _encodes_kept_again(self, candidates: int) -> bool:
+    def _encodes_kept_again(self, valid_BN: Tensor) -> bool:
         """Whether kept frames are encoded once more, with gradient, rather than all with gradient.
 
         Gradients reach the image tower through kept frames alone, and the way back takes twice the
         time of the way there: encoding all, then a share s of them again and back, costs 1 + 3 s
         times what encoding them does; all there and back 3.
         """
-        sampler = self.sampler
+        sampler, settings = self.sampler, self.config.sampler
         assert sampler is not None
         tower = self.backbone.image_tower
         learns = self.training and any(each.requires_grad for each in tower.parameters())
-        seen_as_numbers = self.config.sampler.policy.extractor.freeze
+        seen_as_numbers = settings.policy.extractor.freeze
         if not (learns and seen_as_numbers and torch.is_grad_enabled()) or sampler.held:
             return False
-        # Theirs are other features, and other gradients, with other frames beside a frame.
-        if any(isinstance(each, _BatchNorm) for each in tower.modules()):
+        if not _frame_by_frame(tower):
             return False
+        counts_B = valid_BN.sum(1)
         if isinstance(sampler, TopKSampler):
-            return 3 * sampler.k_of(candidates) < 2 * candidates
-        return 3 * self.config.sampler.keep_target < 2
+            kept = float(counts_B.clamp(max=sampler.k_of(valid_BN.shape[1])).sum())
+        else:
+            epoch = sampler.policy_epoch
+            share = annealed_share(epoch, settings.keep_target, settings.warmup_epochs)
+            kept = share * float(counts_B.sum())
+        return 3 * kept < 2 * float(counts_B.sum())
 
     def _encode(self, frames_MCHW: Tensor) -> Tensor:
         return self.backbone.encode_frames(self.pixels(frames_MCHW))
@@ -472,3 +478,16 @@ class Retriever(nn.Module):
     def _need_eval(self, what: str) -> None:
         if self.training:
             raise ValueError(f"{what} is for a retriever in eval mode: call eval() first")
+
+
+def _frame_by_frame(tower: nn.Module) -> bool:
+    """Whether a tower in training gives a frame the same features twice, whatever is beside it.
+
+    Batch norms do not, nor what draws: dropout, and dropped paths of timm's and open_clip's models.
+    """
+    rates = ("p", "drop_prob", "prob", "dropout")
+    return not any(
+        isinstance(each, _BatchNorm)
+        or any(isinstance(getattr(each, rate, 0), float) and getattr(each, rate) for rate in rates)
+        for each in tower.modules()
+    )

@@ -111,8 +111,10 @@ def batch_losses(
     Where there are no captions, what the frames of the whole video show is in their place: kept
     frames are to find their own video among those of the batch, and the other way round.
 
-    Kept frames are encoded with gradient. Where a straight-through gradient needs the features of
-    skipped frames, these are encoded without; the gradients are the same.
+    Kept frames are encoded with gradient. Where a straight-through gradient, or a policy on the
+    backbone's own features, needs those of skipped frames, these are encoded without; the gradients
+    are the same. With whole videos or several draws, and where that would cost more, all candidates
+    are encoded with gradient.
 
     Args:
         retriever: In training mode, to learn.

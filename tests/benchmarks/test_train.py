@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,16 @@ def test_work_by_hand() -> None:
     from vidsampler.flops import flops
 
     assert work["all"] - work["kept"] == pytest.approx(4 * 2e9 * flops(config).backbone)
+
+
+@pytest.mark.parametrize(("kept", "passes"), [(2, 4 + 3 * 2), (3, 3 * 4)])
+def test_work_with_the_extractor_clip_by_hand(kept: int, passes: int) -> None:
+    from vidsampler.flops import flops
+
+    config = config_of(replace(CASE, kept=kept), "tiny", "fp32", "clip")
+    work = {way: needed(config, way) for way in ("kept", "all")}
+    tower = 2e9 * flops(config, kept=kept).backbone
+    assert work["all"] - work["kept"] == pytest.approx((3 * 4 - passes) * tower)
 
 
 def test_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -169,7 +169,7 @@ class Backbone(nn.Module):
             enabled=self.config.precision == "bf16" and not like.is_meta,
             # In a caller's autocast the cache lives on, and older versions of torch then take a
             # weight that was cast without gradient where there is one.
-            cache_enabled=torch.is_grad_enabled(),
+            cache_enabled=None if torch.is_grad_enabled() else False,
         )
 
     # ---------------------------------------------------------------- captions

@@ -21,8 +21,8 @@ Figure = list[Polygon]
 
 @cache
 def shape_figure(shape: Shape) -> Figure:
-    """The outline of a shape; the same arrays each time, not to be changed."""
-    return [_SHAPES[shape]()]
+    """The outline of a shape; the same list each time."""
+    return [_fixed(_SHAPES[shape]())]
 
 
 def odd_figure(like: Figure, rng: np.random.Generator) -> Figure:
@@ -40,6 +40,12 @@ def odd_figure(like: Figure, rng: np.random.Generator) -> Figure:
     middle = (points.min(0) + points.max(0)) / 2
     scale = math.sqrt(figure_area(like) / figure_area(figure))
     return [(polygon - middle) * scale for polygon in figure]
+
+
+def _fixed(polygon: Polygon) -> Polygon:
+    """Shared by all who ask for it: not to be changed."""
+    polygon.setflags(write=False)
+    return polygon
 
 
 def figure_area(figure: Figure) -> float:
@@ -131,8 +137,8 @@ _SHAPES: dict[Shape, Callable[[], Polygon]] = {
 
 @cache
 def _evenly(first: float, last: float, count: int, *, endpoint: bool = True) -> Polygon:
-    """As np.linspace, made once; not to be changed."""
-    return np.linspace(first, last, count, endpoint=endpoint)
+    """As np.linspace, made once."""
+    return _fixed(np.linspace(first, last, count, endpoint=endpoint))
 
 
 def _splash(rng: np.random.Generator) -> Figure:
