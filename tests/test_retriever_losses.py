@@ -30,6 +30,49 @@ def noise_for(retriever: Retriever, batch: Trial, seed: int = 5) -> Tensor | Non
     return -(-uniform.clamp(1e-6, 1 - 1e-6).log()).log()
 
 
+class Exact:
+    """Gradients of a step in float64, and what was encoded on the way.
+
+    Attributes:
+        batch: Of the step.
+        frames_seen: Of each call of the image tower, how many frames, and whether with gradient.
+    """
+
+    def __init__(self, retriever: Retriever, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.batch = trial()
+        self.frames_seen: list[tuple[int, bool]] = []
+        self._retriever = retriever.double().train()
+        retriever.set_epoch(20)
+        noise = noise_for(retriever, self.batch)
+        assert noise is not None
+        self._noise = noise.double()
+        # The whole way asks for float32 in many places; here it gets float64.
+        monkeypatch.setattr(Tensor, "float", Tensor.double)
+        monkeypatch.setattr(retriever, "_encode", self._encode)
+
+    def _encode(self, frames: Tensor) -> Tensor:
+        self.frames_seen.append((len(frames), torch.is_grad_enabled()))
+        return self._retriever.backbone.encode_frames(self._retriever.pixels(frames).double())
+
+    def gradients(self) -> tuple[dict[str, Tensor], int]:
+        """By parameter, and how many frames were kept."""
+        self._retriever.zero_grad()
+        torch.manual_seed(0)
+        losses = self._retriever.losses(self.batch, noise=self._noise)
+        losses.total.backward()
+        named = self._retriever.named_parameters()
+        found = {name: each.grad.clone() for name, each in named if each.grad is not None}
+        return found, int(losses.kept.counts_B.sum())
+
+
+def assert_same_gradients(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
+    """Up to the rounding of float64."""
+    assert ours.keys() == theirs.keys()
+    for name, gradient in ours.items():
+        largest = theirs[name].abs().max().item()
+        torch.testing.assert_close(gradient, theirs[name], rtol=0, atol=1e-9 * max(1, largest))
+
+
 def all_with_gradient(
     frames: Tensor, kept: Kept, encode: Callable[[Tensor], Tensor], numbers: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -56,47 +99,17 @@ def all_with_gradient(
 def test_skipped_frames_without_gradient_change_no_gradient(
     sampler: str, head: str, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch = trial()
-    retriever = retriever_of(sampler, head, k=3, settings=settings).double().train()
-    retriever.set_epoch(20)
-    noise = noise_for(retriever, batch)
-    assert noise is not None
-    # The whole way asks for float32 in many places; here it gets float64.
-    monkeypatch.setattr(Tensor, "float", Tensor.double)
-    pixels = retriever.pixels
-    frames_seen: list[tuple[int, bool]] = []
-
-    def encode(frames: Tensor) -> Tensor:
-        frames_seen.append((len(frames), torch.is_grad_enabled()))
-        return retriever.backbone.encode_frames(pixels(frames).double())
-
-    monkeypatch.setattr(retriever, "_encode", encode)
-
-    def gradients() -> dict[str, Tensor]:
-        retriever.zero_grad()
-        torch.manual_seed(0)
-        losses = retriever.losses(batch, noise=noise.double())
-        losses.total.backward()
-        return {
-            name: parameter.grad.clone()
-            for name, parameter in retriever.named_parameters()
-            if parameter.grad is not None
-        }
-
-    ours = gradients()
-    with_gradient, without = frames_seen
-    assert with_gradient[1]
-    assert not without[1]
-    assert with_gradient[0] + without[0] == int(batch.valid_BN.sum())
-    assert without[0] > 0
+    retriever = retriever_of(sampler, head, k=3, settings=settings)
+    exact = Exact(retriever, monkeypatch)
+    ours, kept = exact.gradients()
+    every = int(exact.batch.valid_BN.sum())
+    assert kept < every
+    assert exact.frames_seen == [(kept, True), (every - kept, False)]
     monkeypatch.setattr(vidsampler.retriever, "kept_features", all_with_gradient)
-    theirs = gradients()
-    assert frames_seen[2:] == [(batch.valid_BN.numel(), True)]
-    assert ours.keys() == theirs.keys()
+    theirs, _ = exact.gradients()
+    assert exact.frames_seen[2:] == [(exact.batch.valid_BN.numel(), True)]
     assert any(name.startswith("sampler.policy") for name in ours)
-    for name, gradient in ours.items():
-        largest = theirs[name].abs().max().item()
-        torch.testing.assert_close(gradient, theirs[name], rtol=0, atol=1e-9 * max(1, largest))
+    assert_same_gradients(ours, theirs)
     assert theirs["backbone.clip.visual.conv1.weight"].abs().max() > 1e-6
     assert theirs["sampler.policy.head.2.weight"].abs().max() > 1e-9
 
@@ -105,41 +118,17 @@ def test_skipped_frames_without_gradient_change_no_gradient(
 def test_the_backbone_learns_from_kept_frames_as_if_from_all(
     sampler: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch = trial()
-    retriever = retriever_of(sampler, "mlp", k=3, extractor="clip").double().train()
-    retriever.set_epoch(20)
-    noise = noise_for(retriever, batch)
-    assert noise is not None
-    monkeypatch.setattr(Tensor, "float", Tensor.double)
-    pixels = retriever.pixels
-    frames_seen: list[tuple[int, bool]] = []
-
-    def encode(frames: Tensor) -> Tensor:
-        frames_seen.append((len(frames), torch.is_grad_enabled()))
-        return retriever.backbone.encode_frames(pixels(frames).double())
-
-    monkeypatch.setattr(retriever, "_encode", encode)
-
-    def gradients() -> tuple[dict[str, Tensor], int]:
-        retriever.zero_grad()
-        losses = retriever.losses(batch, noise=noise.double())
-        losses.total.backward()
-        named = retriever.named_parameters()
-        found = {name: each.grad.clone() for name, each in named if each.grad is not None}
-        return found, int(losses.kept.counts_B.sum())
-
-    ours, kept = gradients()
-    every = int(batch.valid_BN.sum())
+    retriever = retriever_of(sampler, "mlp", k=3, extractor="clip")
+    exact = Exact(retriever, monkeypatch)
+    ours, kept = exact.gradients()
+    every = int(exact.batch.valid_BN.sum())
     assert 0 < kept < every
-    assert frames_seen == [(every, False), (kept, True)]
+    assert exact.frames_seen == [(every, False), (kept, True)]
     monkeypatch.setattr(retriever, "_encodes_kept_again", lambda valid_BN: False)
     monkeypatch.setattr(vidsampler.retriever, "kept_features", all_with_gradient)
-    theirs, _ = gradients()
-    assert frames_seen[2:] == [(every, True)]
-    assert ours.keys() == theirs.keys()
-    for name, gradient in ours.items():
-        largest = theirs[name].abs().max().item()
-        torch.testing.assert_close(gradient, theirs[name], rtol=0, atol=1e-9 * max(1, largest))
+    theirs, _ = exact.gradients()
+    assert exact.frames_seen[2:] == [(every, True)]
+    assert_same_gradients(ours, theirs)
     assert theirs["backbone.clip.visual.conv1.weight"].abs().max() > 1e-6
     assert theirs["sampler.policy.head.2.weight"].abs().max() > 1e-6
 

@@ -171,6 +171,13 @@ class Retriever(nn.Module):
         if self.sampler is not None:
             self.sampler.set_epoch(epoch)
 
+    @property
+    def keep_share(self) -> float:
+        """Of the candidates, what `gate` is to keep in this epoch."""
+        settings = self.config.sampler
+        epoch = self.epoch - settings.hold_epochs
+        return annealed_share(epoch, settings.keep_target, settings.warmup_epochs)
+
     # ---------------------------------------------------------------- inference
 
     @torch.no_grad()
@@ -423,9 +430,7 @@ class Retriever(nn.Module):
         if isinstance(sampler, TopKSampler):
             kept = float(counts_B.clamp(max=sampler.k_of(valid_BN.shape[1])).sum())
         else:
-            epoch = sampler.policy_epoch
-            share = annealed_share(epoch, settings.keep_target, settings.warmup_epochs)
-            kept = share * float(counts_B.sum())
+            kept = self.keep_share * float(counts_B.sum())
         return 3 * kept < 2 * float(counts_B.sum())
 
     def _encode(self, frames_MCHW: Tensor) -> Tensor:

@@ -21,7 +21,6 @@ from vidsampler.losses.choice import (
 from vidsampler.losses.retrieval import positives, retrieval_loss, retrieval_losses
 from vidsampler.losses.support import support_loss
 from vidsampler.losses.uniform import uniform_loss
-from vidsampler.samplers.gate import annealed_share
 from vidsampler.samplers.kept import Kept
 
 if TYPE_CHECKING:
@@ -174,11 +173,7 @@ def batch_losses(
         terms["uniform"] = settings.uniform_weight * uniform_loss(
             kept.actions_BN,
             kept.valid_BN,
-            keep_target=annealed_share(
-                retriever.epoch - settings.hold_epochs,
-                settings.keep_target,
-                settings.warmup_epochs,
-            ),
+            keep_target=retriever.keep_share,
             sum_over_ranks=None if world is None else world.add,
         )
     if scored.support_TV is not None:
