@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +18,9 @@ Polygon = npt.NDArray[np.floating]
 Figure = list[Polygon]
 
 
-@cache
 def shape_figure(shape: Shape) -> Figure:
-    """The outline of a shape; the same list each time."""
-    return [_fixed(_SHAPES[shape]())]
+    """The outline of a shape."""
+    return [_SHAPES[shape]()]
 
 
 def odd_figure(like: Figure, rng: np.random.Generator) -> Figure:
@@ -40,12 +38,6 @@ def odd_figure(like: Figure, rng: np.random.Generator) -> Figure:
     middle = (points.min(0) + points.max(0)) / 2
     scale = math.sqrt(figure_area(like) / figure_area(figure))
     return [(polygon - middle) * scale for polygon in figure]
-
-
-def _fixed(polygon: Polygon) -> Polygon:
-    """Shared by all who ask for it: not to be changed."""
-    polygon.setflags(write=False)
-    return polygon
 
 
 def figure_area(figure: Figure) -> float:
@@ -135,15 +127,9 @@ _SHAPES: dict[Shape, Callable[[], Polygon]] = {
 }
 
 
-@cache
-def _evenly(first: float, last: float, count: int, *, endpoint: bool = True) -> Polygon:
-    """As np.linspace, made once."""
-    return _fixed(np.linspace(first, last, count, endpoint=endpoint))
-
-
 def _splash(rng: np.random.Generator) -> Figure:
     """A blot with uneven lobes."""
-    angles = _evenly(0, 2 * math.pi, 56, endpoint=False)
+    angles = np.linspace(0, 2 * math.pi, 56, endpoint=False)
     radii = np.ones(56)
     for lobes, height in ((2, 0.3), (3, 0.3), (5, 0.16)):
         radii += height * rng.uniform(0.6, 1) * np.cos(lobes * angles + rng.uniform(0, 7))
@@ -152,7 +138,7 @@ def _splash(rng: np.random.Generator) -> Figure:
 
 def _bean(rng: np.random.Generator) -> Figure:
     """A bent blot with round ends."""
-    t = _evenly(-1, 1, 24)
+    t = np.linspace(-1, 1, 24)
     angles = rng.uniform(0.9, 1.5) * t
     line = np.stack([np.sin(angles), -np.cos(angles)], 1)
     return [_ribbon(line, rng.uniform(0.34, 0.5) * (1 - t**2) ** 0.4 * (1.1 - 0.3 * t))]
@@ -160,7 +146,7 @@ def _bean(rng: np.random.Generator) -> Figure:
 
 def _squiggle(rng: np.random.Generator) -> Figure:
     """A thick wavy line."""
-    t = _evenly(-1, 1, 40)
+    t = np.linspace(-1, 1, 40)
     waves, phase = rng.uniform(0.8, 1.4), rng.uniform(0, 2 * math.pi)
     line = np.stack([t, 0.36 * np.sin(waves * math.pi * t + phase) + 0.15 * t**2], 1)
     return [_ribbon(line, rng.uniform(0.16, 0.26) * (1.15 - t**2))]
@@ -168,7 +154,7 @@ def _squiggle(rng: np.random.Generator) -> Figure:
 
 def _sprig(rng: np.random.Generator) -> Figure:
     """Three leaves from one point."""
-    t = _evenly(0, 1, 14)
+    t = np.linspace(0, 1, 14)
     width = rng.uniform(0.24, 0.36) * np.sin(math.pi * t)
     figure = []
     for angle in np.array([-0.75, 0, 0.75]) + rng.uniform(-0.2, 0.2, 3):
@@ -181,9 +167,9 @@ def _sprig(rng: np.random.Generator) -> Figure:
 def _bolt(rng: np.random.Generator) -> Figure:
     """A jagged band."""
     corners = int(rng.integers(3, 6))
-    x = _evenly(-1, 1, corners) + rng.uniform(-0.08, 0.08, corners)
+    x = np.linspace(-1, 1, corners) + rng.uniform(-0.08, 0.08, corners)
     y = rng.uniform(0.28, 0.4) * (-1.0) ** np.arange(corners) * rng.uniform(0.7, 1.2, corners)
-    half = rng.uniform(0.24, 0.42) * _evenly(1.15, 0.85, corners)
+    half = rng.uniform(0.24, 0.42) * np.linspace(1.15, 0.85, corners)
     upper, lower = np.stack([x, y - half], 1), np.stack([x, y + half], 1)
     return [np.concatenate([upper, lower[::-1]])]
 
@@ -192,8 +178,7 @@ def _ribbon(line: Polygon, half: Polygon) -> Polygon:
     """A band along a line: (n, 2) points and (n,) half widths give (2n, 2)."""
     along = np.gradient(line, axis=0)
     across = np.stack([-along[:, 1], along[:, 0]], 1) / np.linalg.norm(along, axis=1)[:, None]
-    across *= half[:, None]
-    return np.concatenate([line + across, (line - across)[::-1]])
+    return np.concatenate([line + across * half[:, None], (line - across * half[:, None])[::-1]])
 
 
 _TRIES = 4
