@@ -116,7 +116,7 @@ def embed(
     videos, index = Path(videos), Path(index)
     check_free(index)
     check_videos(videos)
-    with Stop(asked_to_stop) as stop, Store(index) as store:
+    with Stop(asked_to_stop) as stop, Store(index) as store, stop.until_closing():
         plan = plan_embed(videos, index, said, retry_failed=retry_failed, overwrite=overwrite)
         store.per_segment = plan.config.index.per_segment
         if plan.overwrite:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -35,6 +36,17 @@ class Stop:
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    @contextmanager
+    def until_closing(self) -> Iterator[None]:
+        """The block in which a second one interrupts: what is open around it closes in peace.
+
+        It comes last in a ``with`` statement: ``with Stop() as stop, file, stop.until_closing():``.
+        """
+        try:
+            yield
+        finally:
+            self._patient = True
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         if self.requested and not self._patient:

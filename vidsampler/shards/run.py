@@ -99,7 +99,7 @@ def run(
     """
     clock = time.perf_counter()
     known = set(sources)
-    with Stop(asked_to_stop) as stop, opened as job:
+    with Stop(asked_to_stop) as stop, opened as job, stop.until_closing():
         report = Report(skipped=len(known & job.done.keys()))
         again = job.failed.keys() if retry_failed else frozenset()
         units = job.assign(
