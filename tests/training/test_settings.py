@@ -16,7 +16,9 @@ from vidsampler.training.settings import TrainConfig, train_config
 def test_shapes_trains_a_small_model_from_random_weights(method: str) -> None:
     config = train_config(method=method, dataset="shapes")
     assert (config.backbone.name, config.backbone.pretrained) == ("shapes", "none")
-    assert (config.frames, config.training.freeze) == (16, ())
+    assert config.frames == 16
+    # Weights of pictures all learn; of words at most their vectors stay as they were drawn.
+    assert set(config.training.freeze) <= {"token_embedding"}
     assert config.sampler.policy.extractor.pretrained is None
     assert config.dataset.shards is None
 
