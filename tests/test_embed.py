@@ -17,8 +17,11 @@ from tests.retrieving import retriever_of
 from tests.search.making import contents
 from vidsampler import Index
 from vidsampler.errors import ConfigError, InputError, UsageError
+from vidsampler.files import write_file
 from vidsampler.search.journal import NAME as JOURNAL
+from vidsampler.search.manifest import NAME as LIST
 from vidsampler.search.settings import EmbedConfig, embed_config, named_layers
+from vidsampler.search.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -206,6 +209,56 @@ def test_what_failed_in_a_killed_run_is_tried_again(
     left_alone = Path(shutil.copytree(index, tmp_path / "left alone"))
     assert numbers(embed(videos, left_alone, checkpoint=run)) == (7, 0, 1, 0)
     assert numbers(embed(videos, index, checkpoint=run, retry_failed=True)) == (8, 0, 0, 0)
+
+
+def test_a_run_killed_before_its_first_list_is_taken_up(
+    videos: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, whole = tmp_path / "index", tmp_path / "whole"
+    embed(videos, whole, checkpoint=run, per_segment=2)
+
+    def killed(path: Path, *args: Any, **more: Any) -> None:
+        if path.name == LIST:
+            raise KeyboardInterrupt
+        write_file(path, *args, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("vidsampler.search.store.write_file", killed)
+        with pytest.raises(KeyboardInterrupt):
+            embed(videos, index, checkpoint=run, per_segment=2)
+    assert not (index / LIST).exists()
+    assert any(index.glob("*.safetensors"))
+    # What is nobody's segment is still somebody's.
+    (index / "model.safetensors").write_bytes(b"mine")
+    with pytest.raises(UsageError, match=r"holds other things, such as model\.safetensors"):
+        embed(videos, index, checkpoint=run, per_segment=2)
+    (index / "model.safetensors").unlink()
+    assert numbers(embed(videos, index, checkpoint=run, per_segment=2)) == (8, 0, 0, 0)
+    assert contents(index) == contents(whole)
+    # Segments alone, without a sign of a run, are not ours to delete.
+    (index / LIST).unlink()
+    with pytest.raises(UsageError, match="holds other things, such as"):
+        embed(videos, index, checkpoint=run, per_segment=2)
+
+
+def test_a_run_killed_while_it_clears_is_taken_up(
+    videos: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = tmp_path / "index"
+    embed(videos, index, checkpoint=run, per_segment=2)
+    before = contents(index)
+
+    def killed(store: Store) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "_sweep", killed)
+        with pytest.raises(KeyboardInterrupt):
+            embed(videos, index, checkpoint=run, per_segment=2, overwrite=True)
+    assert not (index / LIST).exists()
+    assert any(index.glob("*.safetensors"))
+    assert numbers(embed(videos, index, checkpoint=run, per_segment=2)) == (8, 0, 0, 0)
+    assert contents(index) == before
 
 
 def test_another_make_is_refused(videos: Path, run: Path, tmp_path: Path) -> None:

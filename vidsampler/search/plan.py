@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from vidsampler.config import Layer
 from vidsampler.errors import InputError, UsageError
 from vidsampler.extract import find_videos
-from vidsampler.files import TEMPORARY
 from vidsampler.search.entry import Stamp, stamp_of
 from vidsampler.search.manifest import NAME, Failed, Kind, Manifest, read_manifest
 from vidsampler.search.segment import Fact, facts_of
 from vidsampler.search.settings import EmbedConfig, embed_config
-from vidsampler.search.store import OWN
+from vidsampler.search.store import foreign
 from vidsampler.shards import Reader
 from vidsampler.shards.errors import left_out
 from vidsampler.shards.folder import check_finished
@@ -166,13 +165,8 @@ def check_free(index: Path) -> None:
     Raises:
         UsageError: It may not.
     """
-
     if index.is_dir():
-        others = [
-            name
-            for name in sorted(os.listdir(index))
-            if name not in OWN and not name.startswith(TEMPORARY)
-        ]
+        others = foreign(index)
         if others and not (index / NAME).exists():
             raise UsageError(
                 f"{index}: holds other things, such as {others[0]}",

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,28 @@ Change = Entry | Stamp | None
 
 OWN = (NAME, JOURNAL, ERRORS, CONFIG, LOCK)
 """What an index folder holds beside segments."""
+
+_SEGMENT = re.compile(r"[0-9a-f]{16}" + re.escape(SUFFIX))
+
+
+def foreign(folder: Path) -> list[str]:
+    """Names of what a folder holds that no run of `embed` has put there, sorted.
+
+    Segments come before the list that names them: where there is none yet, the journal tells that
+    a run was at work, and may have been killed between the two.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    names = sorted(os.listdir(folder))
+    begun = NAME in names or JOURNAL in names
+    return [
+        name
+        for name in names
+        if name not in OWN
+        and not name.startswith(TEMPORARY)
+        and not (begun and _SEGMENT.fullmatch(name))
+    ]
 
 
 @dataclass
@@ -88,10 +111,14 @@ class Store:
         return manifest
 
     def clear(self) -> None:
-        """Deletes what makes an index, the list first, and nothing else."""
+        """Deletes what makes an index, and nothing else.
+
+        An empty journal stays, by which the next run knows the folder if this one is killed.
+        """
         with writing(self.folder):
+            (self.folder / JOURNAL).write_bytes(b"")
             for name in OWN:
-                if name != LOCK:
+                if name not in (LOCK, JOURNAL):
                     (self.folder / name).unlink(missing_ok=True)
         self.parts = ()
         self._sweep()
