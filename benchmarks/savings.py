@@ -132,7 +132,7 @@ def main() -> None:
     options = parser.parse_args()
     device = default_device()
     backbone = quick_backbone(BackboneConfig(options.backbone), device)
-    precision = backbone.config.precision
+    precision = backbone.precision
     print(f"{options.backbone} on {device_name(device)}, {precision}: the quicker of fp32 and bf16")
     every = options.extractors or [name for name in EXTRACTORS if name != "clip"]
     names = ["small"] if options.quick else every

@@ -192,7 +192,10 @@ def test_a_score_does_not_depend_on_what_else_is_asked(model: ImageText) -> None
         ({"query": "a", "backbone": "tiny", "sampler": "coverage"}, "does not look at a question"),
         ({"query": "a", "backbone": "tiny", "sampler": "topk"}, "topk is a learned sampler"),
         ({"query": "a", "backbone": "tiny", "min_gap": -1.0}, "min_gap (--min-gap) must be from 0"),
-        ({"query": "a", "backbone": "tiny", "precision": "fp8"}, "precision must be fp32 or bf16"),
+        (
+            {"query": "a", "backbone": "tiny", "precision": "fp8"},
+            "precision must be fp32, bf16 or auto",
+        ),
         ({"sampler": "aks"}, "aks chooses frames by a question, and there is none"),
         ({"backbone": "tiny"}, "--backbone does nothing without a question"),
         ({"min_gap": 1.0}, "--min-gap does nothing without a question"),

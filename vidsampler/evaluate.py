@@ -174,6 +174,7 @@ def run_evaluation(
     Raises:
         UsageError, ConfigError, InputError, VidsamplerError: As `evaluate`.
     """
+    from vidsampler.backbones.precision import slow_precision
     from vidsampler.evaluation.data import open_split
     from vidsampler.evaluation.embedding import videos_at_once
     from vidsampler.evaluation.embedding_cache import FOLDER, EmbeddingCache
@@ -185,6 +186,10 @@ def run_evaluation(
     options, watch = options or Options(), watch or Watch()
     with open_world(options.device) as world:
         retriever = _load(plan).to(world.device)
+        retriever.backbone.cast_for_inference()
+        slow = slow_precision(retriever.config.backbone.precision, world.device)
+        if slow is not None and world.leads:
+            watch.note(slow)
         at_once = options.batch_size or videos_at_once(world.device)
         split = open_split(
             plan,
@@ -292,7 +297,6 @@ def _load(plan: Plan) -> Retriever:
                 f"the head {plan.config.head.name} has weights, which zero-shot evaluation has not",
                 hint="take --head mean, or give a checkpoint",
             )
-    retriever.backbone.cast_for_inference()
     return retriever
 
 

@@ -104,7 +104,7 @@ def measure(
     each = {name: 1000 * value / videos for name, value in seconds.items()}
     return Latency(
         device=device_name(device),
-        precision=backbone.config.precision,
+        precision=backbone.precision,
         videos=videos,
         repeats=repeats,
         frames=config.frames,

@@ -125,7 +125,7 @@ class ImageText:
         backbone: An open_clip model, a registered backbone, the path of a model, or
             `hf-hub:ORG/NAME`.
         pretrained: Its weights; see `BackboneConfig`.
-        precision: `fp32` or `bf16`.
+        precision: `fp32`, `bf16` or `auto`, as of `BackboneConfig`.
         device: Such as "cuda:0"; None: a graphics card where there is one.
 
     Raises:
@@ -156,11 +156,11 @@ class ImageText:
         from vidsampler.backbones.model import load_backbone
         from vidsampler.retriever_files import pixels_of
 
-        backbone = load_backbone(self.config)
+        device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
+        backbone = load_backbone(self.config).to(device)
         pixels = pixels_of(backbone.pixel_input, self.config.name)
         backbone.cast_for_inference()
-        device = self._device or ("cuda" if torch.cuda.is_available() else "cpu")
-        return backbone.to(device), pixels
+        return backbone, pixels
 
     def load(self) -> None:
         """Loads the model now.
@@ -185,7 +185,7 @@ class ImageText:
     def key(self) -> str:
         """Depends on all that features depend on: weights, architecture, pixels, precision."""
         backbone, pixels = self._loaded
-        parts = (backbone.fingerprint(), repr(pixels), self.config.precision)
+        parts = (backbone.fingerprint(), repr(pixels), backbone.precision)
         kind = self.device.partition(":")[0]
         return hashlib.sha256("\n".join((*parts, kind)).encode()).hexdigest()[:32]
 

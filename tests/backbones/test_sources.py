@@ -75,7 +75,7 @@ def test_configs_that_cannot_be_used(tmp_path: Path) -> None:
 def test_settings_out_of_range() -> None:
     with pytest.raises(ConfigError, match="words must be at least 2"):
         BackboneConfig(words=1)
-    with pytest.raises(ConfigError, match="precision must be fp32 or bf16, not 'fp16'"):
+    with pytest.raises(ConfigError, match="precision must be fp32, bf16 or auto, not 'fp16'"):
         BackboneConfig(precision="fp16")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"words must be at most 77.*not 78"):
         load_backbone(BackboneConfig("tiny", words=78))

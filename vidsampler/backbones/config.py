@@ -18,7 +18,8 @@ class BackboneConfig:
         pretrained: a tag of the model, a weights file, a hub id `ORG/NAME`, `none` (random
             weights from `seed`) or `auto`: the weights beside the config, OpenAI's if the model
             has them, or else its only tag (`--pretrained`).
-        precision: `fp32`, or `bf16`: autocast over fp32 weights.
+        precision: `fp32`; `bf16`: autocast over fp32 weights; or `auto`: bf16 where the device has
+            instructions for it, else fp32.
         words: L, token ids of a caption with its start and end; the rest is cut off. 32 for short
             captions, 64 for paragraphs.
         seed: of random weights.
@@ -26,13 +27,13 @@ class BackboneConfig:
 
     name: str = "ViT-B-32-quickgelu"
     pretrained: str = "auto"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "auto"] = "fp32"
     words: int = 32
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.precision not in ("fp32", "bf16"):
-            raise ConfigError(f"precision must be fp32 or bf16, not {self.precision!r}")
+        if self.precision not in ("fp32", "bf16", "auto"):
+            raise ConfigError(f"precision must be fp32, bf16 or auto, not {self.precision!r}")
         if self.words < 2:
             raise ConfigError(
                 f"words must be at least 2 (a caption's start and end), not {self.words}"

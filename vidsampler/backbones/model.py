@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from vidsampler.backbones.config import BackboneConfig
 from vidsampler.backbones.frames_only import is_frames_only
+from vidsampler.backbones.precision import Computed, computed_in
 from vidsampler.backbones.sources import find_model, find_weights
 from vidsampler.backbones.tokens import Tokenizer, Tokens, make_tokenizer
 from vidsampler.backbones.weights import build_model, load_weights
@@ -109,6 +110,17 @@ class Backbone(nn.Module):
             self._layout = torch.channels_last
             self.image_tower.to(memory_format=self._layout)
 
+    # ---------------------------------------------------------------- precision
+
+    @property
+    def precision(self) -> Computed:
+        """What it computes in where its weights are."""
+        return self.precision_on(self.logit_scale.device)
+
+    def precision_on(self, device: torch.device) -> Computed:
+        """What it computes in on a device."""
+        return computed_in(self.config.precision, device)
+
     # ---------------------------------------------------------------- features
 
     def encode_frames(self, pixels_MCHW: Tensor) -> Tensor:
@@ -156,7 +168,7 @@ class Backbone(nn.Module):
         Autocast casts them anew in every call, which takes as long as encoding a few frames. The
         features stay the same. Such a backbone is not to be trained, nor its weights saved.
         """
-        if self.config.precision == "bf16":
+        if self.precision == "bf16":
             for module in self.clip.modules():
                 if isinstance(module, (nn.Linear, nn.Conv2d, nn.MultiheadAttention)):
                     module.to(torch.bfloat16)
@@ -166,7 +178,7 @@ class Backbone(nn.Module):
         return torch.autocast(
             "cpu" if like.is_meta else like.device.type,
             dtype=torch.bfloat16,
-            enabled=self.config.precision == "bf16" and not like.is_meta,
+            enabled=not like.is_meta and self.precision_on(like.device) == "bf16",
             # In a caller's autocast the cache lives on, and older versions of torch then take a
             # weight that was cast without gradient where there is one.
             cache_enabled=None if torch.is_grad_enabled() else False,

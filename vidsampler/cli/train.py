@@ -250,7 +250,7 @@ def _train(out: Output, plan: Plan, *, resume: bool) -> None:
             plan.config,
             plan.folder,
             resume=resume,
-            watch=Watch(bar.show, bar.measured) if leads else None,
+            watch=Watch(bar.show, bar.measured, out.note) if leads else None,
             progress=videos.show if leads else None,
             asked_to_stop=bar.stopping if leads else None,
         )

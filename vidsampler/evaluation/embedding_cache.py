@@ -132,7 +132,7 @@ class EmbeddingCache:
             "version": __version__,
             "device": retriever.backbone.logit_scale.device.type,
             "weights": self._weights,
-            "precision": retriever.config.backbone.precision,
+            "precision": retriever.backbone.precision,
             "words": retriever.config.backbone.words,
             **facts,
         }

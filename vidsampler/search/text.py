@@ -29,6 +29,7 @@ from torch.nn import functional
 
 from vidsampler.backbones.config import BackboneConfig
 from vidsampler.backbones.model import Backbone
+from vidsampler.backbones.precision import computed_in
 from vidsampler.backbones.tokens import Tokenizer, clip_tokenizer, make_tokenizer
 from vidsampler.config import cache_dir
 from vidsampler.errors import VidsamplerError
@@ -60,7 +61,8 @@ class TextTower:
     def __call__(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """(T, D) float32, each of length 1."""
         tokens_TL = self.tokenizer(texts, self.config.words).ids_TL
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.precision == "bf16"):
+        precision = computed_in(self.config.precision, "cpu")
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             features_TD = self.encode(tokens_TL)
         unit: npt.NDArray[np.float32] = functional.normalize(features_TD.float(), dim=-1).numpy()
         return unit

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vidsampler.backbones.precision import slow_precision
 from vidsampler.errors import ConfigError
 from vidsampler.loading.batch import Batch
 from vidsampler.loading.loader import Loader
@@ -38,10 +39,12 @@ class Watch:
     Attributes:
         step: Called after each step with its number from 1, the number of all and the loss.
         measured: Called after each validation with the epoch as a number and what was found.
+        note: A sentence worth knowing, before the first step.
     """
 
     step: Callable[[int, int, float], None] = lambda done, total, loss: None
     measured: Callable[[float, Measured], None] = lambda epoch, found: None
+    note: Callable[[str], None] = lambda text: None
 
 
 @dataclass
@@ -134,6 +137,9 @@ class Training:
         """
         journal = Journal(self.folder, self.done) if self.world.leads else None
         try:
+            slow = slow_precision(self.config.backbone.precision, self.world.device)
+            if slow is not None and self.world.leads:
+                self.watch.note(slow)
             if self.done == 0:
                 self.world.spread(self.retriever)
             while self.loader.epoch < self.config.training.epochs:
@@ -205,7 +211,8 @@ class Training:
             "selected_on": self.config.run.select_on,
             **found.to_json(),
         }
-        if self.best is None or found.recall["R@1"] > self.best["t2v"]["R@1"]:
+        # Of equals the later one: it has learned longer.
+        if self.best is None or found.recall["R@1"] >= self.best["t2v"]["R@1"]:
             self._keep_best(result)
         if journal is not None:
             journal.write(self.done, {"epoch": epoch, self.config.run.select_on: found.to_json()})
@@ -248,6 +255,7 @@ class Training:
             "terms": terms,
             "gradient_norm": float(since.gradient) / since.steps,
             "rates": stepped.rates,
+            "precision": self.retriever.backbone.precision,
             "scale": float(self.retriever.backbone.scale().detach()),
             "keep_ratio": float(kept_N.sum() / valid_N.sum()),
             "kept_at": [round(each, 4) for each in (kept_N / kept_N.sum()).tolist()],
