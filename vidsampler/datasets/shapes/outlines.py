@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,9 @@ Polygon = npt.NDArray[np.floating]
 Figure = list[Polygon]
 
 
+@cache
 def shape_figure(shape: Shape) -> Figure:
-    """The outline of a shape."""
+    """The outline of a shape; not to be changed."""
     return [_SHAPES[shape]()]
 
 
@@ -42,11 +44,12 @@ def odd_figure(like: Figure, rng: np.random.Generator) -> Figure:
 
 def figure_area(figure: Figure) -> float:
     """What the polygons cover, overlaps counted twice (shoelace formula)."""
-    total = 0.0
-    for polygon in figure:
-        (x, y), (next_x, next_y) = polygon.T, _following(polygon).T
-        total += abs(float(x @ next_y - y @ next_x)) / 2
-    return total
+    return sum(_area(polygon, _following(polygon)) for polygon in figure)
+
+
+def _area(polygon: Polygon, following: Polygon) -> float:
+    (x, y), (next_x, next_y) = polygon.T, following.T
+    return abs(float(x @ next_y - y @ next_x)) / 2
 
 
 def _following(polygon: Polygon) -> Polygon:
@@ -56,8 +59,12 @@ def _following(polygon: Polygon) -> Polygon:
 
 def _raggedness(figure: Figure) -> float:
     """The squared length of all outlines by the area; about 12.6 for a circle, the least."""
-    length = sum(float(np.hypot(*(polygon - _following(polygon)).T).sum()) for polygon in figure)
-    return length**2 / figure_area(figure)
+    length = area = 0.0
+    for polygon in figure:
+        following = _following(polygon)
+        length += float(np.sqrt(np.square(following - polygon).sum(1)).sum())
+        area += _area(polygon, following)
+    return length**2 / area
 
 
 def moved(figure: Figure, x: float, y: float, radius: float, degrees: float) -> Figure:
@@ -176,9 +183,15 @@ def _bolt(rng: np.random.Generator) -> Figure:
 
 def _ribbon(line: Polygon, half: Polygon) -> Polygon:
     """A band along a line: (n, 2) points and (n,) half widths give (2n, 2)."""
-    along = np.gradient(line, axis=0)
-    across = np.stack([-along[:, 1], along[:, 0]], 1) / np.linalg.norm(along, axis=1)[:, None]
-    return np.concatenate([line + across * half[:, None], (line - across * half[:, None])[::-1]])
+    # What np.gradient gives, which takes ten times as long for so few points.
+    along = np.empty_like(line)
+    along[1:-1] = (line[2:] - line[:-2]) / 2
+    along[0], along[-1] = line[1] - line[0], line[-1] - line[-2]
+    x, y = along.T
+    aside = np.empty_like(line)
+    scale = half / np.sqrt(x * x + y * y)
+    aside[:, 0], aside[:, 1] = -y * scale, x * scale
+    return np.concatenate([line + aside, (line - aside)[::-1]])
 
 
 _TRIES = 4

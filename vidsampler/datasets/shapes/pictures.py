@@ -56,9 +56,9 @@ def blurred(fact: Fact, height: int, width: int, rng: np.random.Generator) -> RG
     """An unrelated picture far out of focus, its contrast as far restored as white allows."""
     sharp = _unrelated(fact, height, width, rng)
     radius = rng.uniform(0.05, 0.09) * min(height, width)
-    image = Image.fromarray(np.clip(sharp, 0, 255).astype(np.uint8))
-    soft = np.asarray(image.filter(ImageFilter.GaussianBlur(radius)), np.float32)
-    middle = soft.mean((0, 1))
+    image = Image.fromarray(_pixels(sharp)).filter(ImageFilter.GaussianBlur(radius))
+    soft = np.moveaxis(np.asarray(image), 2, 0).astype(np.float32)
+    middle = soft.mean((1, 2), keepdims=True)
     gain = min(2.5, float(sharp.std()) / max(1.0, float(soft.std())))
     return _finish(middle + (soft - middle) * gain, rng)
 
@@ -66,16 +66,18 @@ def blurred(fact: Fact, height: int, width: int, rng: np.random.Generator) -> RG
 def noisy(fact: Fact, height: int, width: int, rng: np.random.Generator) -> RGB:
     """An unrelated picture under noise, of the same mean and contrast as without."""
     clean = _unrelated(fact, height, width, rng)
-    middle, contrast = clean.mean((0, 1)), float(clean.mean(2).std())
+    middle, contrast = clean.mean((1, 2), keepdims=True), float(clean.mean(0).std())
     kept = rng.uniform(0.15, 0.4)
-    noise = rng.normal(0, contrast * (1 - kept**2) ** 0.5, (height, width, 1))
+    noise = rng.standard_normal((height, width), np.float32) * contrast * (1 - kept**2) ** 0.5
     return _finish(middle + (clean - middle) * kept + noise, rng)
 
 
 def black(height: int, width: int, rng: np.random.Generator) -> RGB:
     """(Nearly) nothing; (height, width, 3)."""
     level = rng.uniform(0, 8)
-    return np.clip(rng.normal(level, 1.0, (height, width, 1)).repeat(3, 2), 0, 255).astype(np.uint8)
+    grey = rng.standard_normal((height, width), np.float32) + np.float32(level)
+    picture: RGB = np.clip(grey, 0, 255).astype(np.uint8)[..., None].repeat(3, 2)
+    return picture
 
 
 def _unrelated(fact: Fact, height: int, width: int, rng: np.random.Generator) -> FloatArray:
@@ -101,7 +103,7 @@ def _compose(
     width: int,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """Figures with outlines and shadows before scenery; (height, width, 3), 0 to 255."""
+    """Figures with outlines and shadows before scenery; (3, height, width), 0 to 255."""
     picture = scenery(height, width, rng)
     side = min(height, width) * FINE
     # Four bands: colours times cover, and cover. Pillow averages those of CMYK one by one; RGBA
@@ -115,22 +117,28 @@ def _compose(
         edge = tuple(int(value * 0.42) for value in fill)
         figure = within(moved(figure, place.x, place.y, place.radius, place.degrees), 0.49)
         for polygon in moved(figure, layer.width / 2, layer.height / 2, side, 0):
-            points = [(float(px), float(py)) for px, py in polygon]
+            points = polygon.ravel().tolist()
             draw.polygon(points, (*fill, 255))
-            draw.line([*points, *points[:2]], (*edge, 255), line, "curve")
+            draw.line([*points, *points[:4]], (*edge, 255), line, "curve")
     small = layer.reduce(FINE)
     shadow = Image.new("L", small.size)
     shadow.paste(small.getchannel(3).filter(ImageFilter.GaussianBlur(side / FINE / 40)), (2, 3))
-    picture = picture * (1 - 0.4 / 255 * np.asarray(shadow, np.float32))[..., None]
-    bands = np.asarray(small, np.float32)
+    bands = np.moveaxis(np.asarray(small), 2, 0).astype(np.float32)
+    # What is left of the scenery in the shadow and behind the figures.
+    left = (1 - 0.4 / 255 * np.asarray(shadow, np.float32)) * (1 - bands[3] / 255)
     # Light falls unevenly on all of it.
-    light = 1 + 0.1 * clouds(height, width, 2, rng)[..., None]
-    seen = picture * (1 - bands[..., 3:] / 255) + bands[..., :3]
-    exposed: FloatArray = seen * light * np.float32(rng.uniform(0.78, 1.1))
-    return exposed
+    light = 1 + 0.1 * clouds(height, width, 2, rng)
+    seen: FloatArray = picture * left + bands[:3]
+    return seen * (light * np.float32(rng.uniform(0.78, 1.1)))
 
 
 def _finish(picture: FloatArray, rng: np.random.Generator) -> RGB:
-    """Camera noise, then whole numbers."""
-    grain = rng.standard_normal((*picture.shape[:2], 1), np.float32) * GRAIN
-    return np.clip(picture + grain + 0.5, 0, 255).astype(np.uint8)
+    """(height, width, 3) of (3, height, width): camera noise, then whole numbers."""
+    grain = rng.standard_normal(picture.shape[1:], np.float32) * GRAIN
+    return _pixels(picture + (grain + 0.5))
+
+
+def _pixels(picture: FloatArray) -> RGB:
+    """(height, width, 3) whole numbers of (3, height, width), cut to what they can be."""
+    whole = np.clip(picture, 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(np.moveaxis(whole, 0, 2))

@@ -10,7 +10,7 @@ from typing import Literal
 
 from vidsampler.errors import ConfigError
 
-VERSION = 2
+VERSION = 3
 """Raise it whenever the same settings give other videos, captions or records."""
 
 Kind = Literal["informative", "unrelated", "frozen", "black", "noisy", "blurred"]
