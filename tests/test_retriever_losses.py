@@ -328,6 +328,32 @@ def test_draws_teach_the_policy_by_what_they_are_worth(head: str) -> None:
             torch.testing.assert_close(ours, theirs)
 
 
+def test_the_straight_through_gradient_may_come_beside_that_of_draws() -> None:
+    batch = trial()
+    both = retriever_of("topk", "mean", k=3, draws=4, straight_through=True).train()
+    draws = retriever_of("topk", "mean", k=3, draws=4).train()
+    one = retriever_of("topk", "mean", k=3).train()
+    for other in (draws, one):
+        other.load_state_dict(both.state_dict())
+    noise = noise_for(both, batch)
+    assert noise is not None
+    gradients = {}
+    for name, retriever, own in (
+        ("both", both, noise),
+        ("draws", draws, noise),
+        ("one", one, noise[:, 0]),
+    ):
+        assert retriever.sampler is not None
+        retriever.losses(batch, noise=own).total.backward()
+        gradients[name] = [each.grad for each in retriever.sampler.policy.parameters()]
+    for whole, drawn, through in zip(*gradients.values(), strict=True):
+        assert whole is not None
+        assert drawn is not None
+        assert through is not None
+        torch.testing.assert_close(whole, drawn + through, rtol=1e-4, atol=1e-7)
+    assert max(float(each.abs().max()) for each in gradients["one"] if each is not None) > 1e-6
+
+
 def test_what_a_draw_is_worth_is_the_retrieval_loss_of_its_frames() -> None:
     batch = trial((6, 6, 6))
     retriever = retriever_of("topk", "mean", k=2, draws=3).train()

@@ -139,6 +139,7 @@ class Retriever(nn.Module):
                     hold_epochs=hold,
                     clip_width=backbone.width,
                     draws=config.sampler.draws,
+                    straight_through=config.sampler.straight_through,
                 )
             kind: type[Head] = registry.load("heads", config.head.name)
             # A head's own signature has the width and the frames; the base class has neither.

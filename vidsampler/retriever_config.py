@@ -42,6 +42,9 @@ class SamplerConfig:
             worth to the retrieval loss is the policy's gradient; at least 2. 0, as published: one
             choice, with the straight-through gradient, which cannot tell that one of two like
             frames is enough. The backbone then encodes every candidate in training.
+        straight_through: With draws: the straight-through gradient beside theirs. It says of each
+            frame whether more of it would help, where the draws say which frames are enough
+            together; the two learn more than either.
         entropy_weight: Of the entropy of the first pick, where choices are drawn: more keeps the
             policy from making up its mind too soon.
         policy: The network of `gate` and `topk`.
@@ -55,6 +58,7 @@ class SamplerConfig:
     keep_target: float = 0.5
     uniform_weight: float = 0.03
     draws: int = 0
+    straight_through: bool = False
     entropy_weight: float = 0.0
     policy: PolicyConfig = field(default_factory=PolicyConfig)
 
@@ -90,6 +94,11 @@ class SamplerConfig:
         ):
             if (value := getattr(self, name)) < 0:
                 raise ConfigError(f"sampler.{name} must be at least 0, not {value:g}")
+        if self.straight_through and not self.draws:
+            raise ConfigError(
+                "sampler.straight_through is for sampler.draws from 2 on; without draws the "
+                "straight-through gradient is the only one"
+            )
         if self.draws == 1:
             raise ConfigError(
                 "sampler.draws must be 0 or at least 2: a draw is held against others"

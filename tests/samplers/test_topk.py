@@ -322,3 +322,25 @@ def test_the_first_draw_is_what_is_kept() -> None:
     assert kept.draws is not None
     assert kept.selection_BKN is None
     assert kept.indices_BK.tolist() == kept.draws.indices_BMK[:, 0].tolist()
+
+
+def test_the_first_draw_may_have_the_straight_through_gradient_too() -> None:
+    features, valid = videos().float(), lengths(7, 7, 3, 7, 1)
+    both, draws, one = (
+        TopKSampler(tiny_policy(), 2, clip_width=WIDTH, draws=count, straight_through=through)
+        for count, through in ((4, True), (4, False), (0, False))
+    )
+    for other in (draws, one):
+        other.load_state_dict(both.state_dict())
+    noise = torch.randn(both.noise_shape(5, 7))
+    kept, drawn = (
+        both.train()(features, valid, noise=noise),
+        draws.train()(features, valid, noise=noise),
+    )
+    alone = one.train()(features, valid, noise=noise[:, 0])
+    assert kept.draws is not None
+    assert drawn.draws is not None
+    assert torch.equal(kept.draws.order_BMN, drawn.draws.order_BMN)
+    assert kept.indices_BK.tolist() == drawn.indices_BK.tolist() == alone.indices_BK.tolist()
+    assert torch.equal(kept.selection_BKN, alone.selection_BKN)
+    assert kept.selection_BKN.requires_grad

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from tests.training.tiny_run import CONVOLUTIONS, DRAWS, METHODS, batch_of, tiny
+from tests.training.tiny_run import BOTH, CONVOLUTIONS, DRAWS, METHODS, batch_of, tiny
 from vidsampler.retriever import Retriever
 from vidsampler.training.step import Stepper
 from vidsampler.world import World, open_world
@@ -40,7 +40,7 @@ def gradients(folder: Path, method: str, world: World) -> tuple[Gradients, Gradi
 def compare(folder: Path, world: World) -> dict[str, dict[str, float]]:
     """For each method: its worst tensor's |ours - alone| / |alone|, and that of its buffers."""
     results = {}
-    for method in (*METHODS, CONVOLUTIONS, DRAWS):
+    for method in (*METHODS, CONVOLUTIONS, DRAWS, BOTH):
         alone, alone_buffers = gradients(folder, method, World(0, 1, torch.device("cpu")))
         ours, buffers = gradients(folder, method, world)
         assert ours.keys() == alone.keys()

@@ -42,6 +42,8 @@ CONVOLUTIONS = "convolutions"
 """A tower with batch norms, which see the frames of a batch together in training."""
 DRAWS = "draws"
 """adaclip, its policy taught by the worth of several draws."""
+BOTH = "draws and straight-through"
+"""The same, beside the straight-through gradient."""
 _WORDS = ("red", "green", "blue", "large", "small", "round", "square", "old", "new", "fast")
 
 
@@ -80,7 +82,7 @@ def tiny(folder: Path, method: str = "adaclip", **more: Any) -> TrainConfig:
     Args:
         folder: A model config is written to it.
         method: Registered, or `CONVOLUTIONS`: adaclip, its policy on such a tower's features; or
-            `DRAWS`.
+            `DRAWS` or `BOTH`.
         more: Sections or values to change.
     """
     clip = _CLIP
@@ -95,8 +97,8 @@ def tiny(folder: Path, method: str = "adaclip", **more: Any) -> TrainConfig:
             "adaclip",
             **({"sampler": {"k": 2, "policy": policy}, "backbone": _written(model, clip)} | more),
         )
-    if method == DRAWS:
-        sampler = {"draws": 4, "entropy_weight": 0.1}
+    if method in (DRAWS, BOTH):
+        sampler = {"draws": 4, "entropy_weight": 0.1, "straight_through": method == BOTH}
         return tiny(folder, "adaclip", **({"sampler": sampler} | more))
     _written(model, clip)
     values: dict[str, Any] = {

@@ -22,7 +22,7 @@ def slow_precision(precision: str, device: torch.device | str) -> str | None:
     """What to tell a user who wants bf16 of a processor that has no instructions for it.
 
     It gives the same numbers, but through loops that nobody made fast: training on `shapes` took
-    16 times as long as in fp32 on a processor that has AVX2 alone.
+    ten times as long as in fp32 on a processor that has AVX2 alone.
     """
     kind = torch.device(device).type
     if precision != "bf16" or kind != "cpu" or has_bf16(kind):

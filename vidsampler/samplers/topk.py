@@ -176,6 +176,7 @@ class TopKSampler(LearnedSampler):
         clip_width: Channels of the backbone's frame features, for the extractor `clip`.
         draws: Choices of each video that training draws, for a gradient from what each is worth;
             0: one, with the straight-through gradient.
+        straight_through: With draws: the first of them has that gradient too.
     """
 
     name: ClassVar[str] = "topk"
@@ -190,6 +191,7 @@ class TopKSampler(LearnedSampler):
         hold_epochs: int = 0,
         clip_width: int | None = None,
         draws: int = 0,
+        straight_through: bool = False,
     ) -> None:
         if k < 1:
             raise UsageError(f"top-k must be at least 1, not {k}")
@@ -199,6 +201,7 @@ class TopKSampler(LearnedSampler):
         self.k = k
         self.warmup_epochs = warmup_epochs
         self.draws = draws
+        self.straight_through = straight_through
 
     @property
     def tau(self) -> float:
@@ -220,12 +223,18 @@ class TopKSampler(LearnedSampler):
 
     def _train(self, logits_BNA: Tensor, valid_BN: Tensor, noise: Tensor) -> Kept:
         k = self.k_of(valid_BN.shape[1])
-        if self.draws:
-            draws = draw_choices(logits_BNA[..., 0], noise, max(k, 1), valid_BN)
+        k, logits_BN = max(k, 1), logits_BNA[..., 0]
+        if not self.draws:
+            picks = sort_by_time(hard_topk(logits_BN, noise, self.tau, k, valid_BN))
+            return self._kept(picks.indices_BK, picks.mask_BK, logits_BNA, valid_BN, picks)
+        draws = draw_choices(logits_BN, noise, k, valid_BN)
+        if self.straight_through:
+            # The same noise: the same frames as the first draw.
+            picks = sort_by_time(hard_topk(logits_BN, noise[:, 0], self.tau, k, valid_BN))
+            kept = self._kept(picks.indices_BK, picks.mask_BK, logits_BNA, valid_BN, picks)
+        else:
             kept = self._kept(draws.indices_BMK[:, 0], draws.mask_BK, logits_BNA, valid_BN)
-            return replace(kept, draws=draws)
-        picks = sort_by_time(hard_topk(logits_BNA[..., 0], noise, self.tau, max(k, 1), valid_BN))
-        return self._kept(picks.indices_BK, picks.mask_BK, logits_BNA, valid_BN, picks)
+        return replace(kept, draws=draws)
 
     def _infer(self, logits_BNA: Tensor, valid_BN: Tensor) -> Kept:
         indices_BK, mask_BK = highest(logits_BNA[..., 0], self.k, valid_BN)
