@@ -6,7 +6,9 @@ A policy learns from the retrieval loss alone. Here a network of its size learns
 the same features (those that the run's own policy is given, of the train split), which frames are
 informative, and keeps the K that it is surest of on the test split. Prints for each run the share
 of informative frames among those that its policy keeps, and among those that this network keeps:
-what lies between them is the signal's, what is above the second the features'.
+what lies between them is the signal's, what is above the second the features'. Then the facts that
+the policy misses in more than a tenth of their videos: what the towers did not learn to tell apart
+while they saw it, the policy drops, and they see it no more.
 """
 
 from __future__ import annotations
@@ -36,12 +38,14 @@ class Seen(NamedTuple):
         informative_BN: 1 where a candidate shows a fact for the first time.
         share: Of the frames that it keeps, the informative ones.
         kept: Frames that it keeps of a video.
+        shown: Fact -> in which share of the videos that tell it a kept frame shows it.
     """
 
     features_BND: Tensor
     informative_BN: Tensor
     share: float
     kept: float
+    shown: dict[str, float]
 
 
 def seen(run: Path, split: str) -> Seen:
@@ -62,7 +66,13 @@ def seen(run: Path, split: str) -> Seen:
         [[slot.kind == "informative" for slot in truth[key].slots] for key in found.kept_times]
     )
     share = informative_share(found, truth)["informative"]
-    return Seen(torch.cat(given), informative_BN.float(), share, found.kept)
+    shown: dict[str, list[bool]] = {}
+    for key, times in found.kept_times.items():
+        there = truth[key].facts_shown(times)
+        for number, fact in enumerate(truth[key].facts):
+            shown.setdefault(fact, []).append(number in there)
+    shares = {fact: sum(each) / len(each) for fact, each in shown.items()}
+    return Seen(torch.cat(given), informative_BN.float(), share, found.kept, shares)
 
 
 def by_truth(train: Seen, test: Seen, seed: int = 0) -> float:
@@ -98,6 +108,9 @@ def main(words: Sequence[str] | None = None) -> None:
     for run in parser.parse_args(words).runs:
         train, test = seen(run, "train"), seen(run, "test")
         print(f"{str(run)[-24:]:24}  {test.share:11.3f}  {by_truth(train, test):13.3f}", flush=True)
+        for fact, share in sorted(test.shown.items(), key=lambda each: each[1]):
+            if share < 0.9:
+                print(f"  shown in {share:.2f} of its videos: {fact}")
 
 
 if __name__ == "__main__":

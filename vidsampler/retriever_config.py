@@ -44,7 +44,8 @@ class SamplerConfig:
             frames is enough. The backbone then encodes every candidate in training.
         straight_through: With draws: the straight-through gradient beside theirs. It says of each
             frame whether more of it would help, where the draws say which frames are enough
-            together; the two learn more than either.
+            together: on towers that have learned already, the two keep more that matters than
+            either. Towers that learn with it see less of what it drops, and may never learn it.
         entropy_weight: Of the entropy of the first pick, where choices are drawn: more keeps the
             policy from making up its mind too soon.
         policy: The network of `gate` and `topk`.
