@@ -250,7 +250,7 @@ def test_zero_shot_on_real_clips(test_data: Path, tmp_path: Path) -> None:
         videos=test_data / "clips",
         annotations=tmp_path,
         frames=8,
-        settings={"backbone": {"name": str(weights), "precision": "bf16"}},
+        settings={"backbone": {"name": str(weights), "precision": "auto"}},
         cache=False,
     )
     assert (result.queries, result.videos, result.missing) == (141, 141, [])

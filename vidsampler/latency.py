@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vidsampler.backbones.config import BackboneConfig
 from vidsampler.backbones.model import Backbone, load_backbone
+from vidsampler.backbones.precision import Computed, has_bf16
 from vidsampler.retriever import Retriever
 from vidsampler.retriever_config import RetrieverConfig, SamplerConfig
 
@@ -137,7 +138,9 @@ def with_k(config: RetrieverConfig, k: int | None, backbone: Backbone) -> Retrie
 def quick_backbone(config: BackboneConfig, device: torch.device) -> Backbone:
     """The backbone with random weights in fp32 or bf16, whichever encodes frames faster here."""
     found: dict[str, tuple[float, Backbone]] = {}
-    for precision in ("fp32", "bf16"):
+    # Without instructions for it, bf16 is slower by far, and finding that out takes minutes.
+    precisions: tuple[Computed, ...] = ("fp32", "bf16") if has_bf16(device.type) else ("fp32",)
+    for precision in precisions:
         backbone = backbone_in(replace(config, precision=precision), device)
         pixels = backbone.pixel_input
         frames = torch.randn(8, 3, pixels.height, pixels.width, device=device)
