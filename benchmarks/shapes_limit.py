@@ -23,9 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.shapes_training import measured_run
+from vidsampler.datasets.shapes import ShapesVideo
 from vidsampler.retriever import Retriever
 from vidsampler.samplers.policy import process_features
 from vidsampler.train import informative_share
+from vidsampler.training.validation import Measured
 
 EPOCHS, BATCH, RATE = 15, 100, 3e-3
 
@@ -48,8 +50,10 @@ class Seen(NamedTuple):
     shown: dict[str, float]
 
 
-def seen(run: Path, split: str) -> Seen:
-    """Runs the best weights of a run over a split of `shapes`."""
+def policy_inputs(
+    run: Path, split: str
+) -> tuple[Tensor, Retriever, Measured, dict[str, ShapesVideo]]:
+    """What the policy of a run is given of a split, (B, N, D), and what `measured_run` returns."""
     given: list[Tensor] = []
 
     def look(retriever: Retriever) -> None:
@@ -60,7 +64,13 @@ def seen(run: Path, split: str) -> Seen:
             lambda _, words: given.append(words[0].float().cpu())
         )
 
-    _, found, truth = measured_run(run, split, look=look)
+    measured = measured_run(run, split, look=look)
+    return torch.cat(given), *measured
+
+
+def seen(run: Path, split: str) -> Seen:
+    """Runs the best weights of a run over a split of `shapes`."""
+    features_BND, _, found, truth = policy_inputs(run, split)
     # One candidate for each slot.
     informative_BN = torch.tensor(
         [[slot.kind == "informative" for slot in truth[key].slots] for key in found.kept_times]
@@ -72,7 +82,7 @@ def seen(run: Path, split: str) -> Seen:
         for number, fact in enumerate(truth[key].facts):
             shown.setdefault(fact, []).append(number in there)
     shares = {fact: sum(each) / len(each) for fact, each in shown.items()}
-    return Seen(torch.cat(given), informative_BN.float(), share, found.kept, shares)
+    return Seen(features_BND, informative_BN.float(), share, found.kept, shares)
 
 
 def by_truth(train: Seen, test: Seen, seed: int = 0) -> float:

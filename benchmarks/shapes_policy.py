@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from benchmarks.shapes_training import measured_run, spread
+from benchmarks.shapes_limit import policy_inputs
+from benchmarks.shapes_training import spread
 from vidsampler.retriever import Retriever
 from vidsampler.run_folder import BEST
 from vidsampler.samplers.learned import gumbel_noise
@@ -65,25 +66,13 @@ class Batch(NamedTuple):
 
 def encoded(run: Path, split: str) -> Encoded:
     """Runs the best weights of a run over a split."""
-    given: list[Tensor] = []
-
-    def look(retriever: Retriever) -> None:
-        if retriever.sampler is None or retriever.sampler.extractor is not None:
-            raise SystemExit(f"{run}: its policy does not look at the towers' own features")
-        retriever.sampler.policy.register_forward_pre_hook(
-            lambda _, words: given.append(words[0].float().cpu())
-        )
-
-    retriever, found, truth = measured_run(run, split, look=look)
+    frames_VND, retriever, found, truth = policy_inputs(run, split)
+    if retriever.sampler is None or retriever.sampler.extractor is not None:
+        raise SystemExit(f"{run}: its policy does not look at the towers' own features")
     videos = [truth[key] for key in found.kept_times]
-    captions = [video.captions[0] for video in videos]
+    tokens_VL = retriever.backbone.tokenize([video.captions[0] for video in videos]).ids_TL
     with torch.inference_mode():
-        texts = [
-            retriever.backbone.encode_texts(
-                retriever.backbone.tokenize(captions[i : i + 200]).ids_TL
-            )
-            for i in range(0, len(captions), 200)
-        ]
+        texts = [retriever.backbone.encode_texts(some_BL) for some_BL in tokens_VL.split(200)]
     # One candidate for each slot.
     first = [[slot.kind == "informative" for slot in video.slots] for video in videos]
     again = [
@@ -91,7 +80,7 @@ def encoded(run: Path, split: str) -> Encoded:
         for video in videos
     ]
     return Encoded(
-        torch.cat(given),
+        frames_VND,
         torch.cat(texts).clone(),
         torch.tensor(first).float(),
         torch.tensor(again).float(),
@@ -111,13 +100,15 @@ def learned(run: Path, train: Encoded, gradient: dict[str, Any], seed: int) -> R
     optimizer = torch.optim.AdamW(policy, RATE, (0.9, 0.98), 1e-8, weight_decay=0.2)
     generator = torch.Generator().manual_seed(seed)
     videos, candidates = train.frames_VND.shape[:2]
-    steps = EPOCHS * (videos // BATCH)
+    batches = videos // BATCH
+    steps = EPOCHS * batches
     anew.train()
     for step in range(steps):
-        if step % (videos // BATCH) == 0:
+        epoch, place = divmod(step, batches)
+        if place == 0:
             order_V = torch.randperm(videos, generator=generator)
-            anew.set_epoch(step // (videos // BATCH))
-        rows_B = order_V[torch.arange(BATCH) + step % (videos // BATCH) * BATCH]
+            anew.set_epoch(epoch)
+        rows_B = order_V[place * BATCH : (place + 1) * BATCH]
         # As in a whole run, whose policy begins in the middle of the cosine.
         for group in optimizer.param_groups:
             group["lr"] = RATE / 2 * (1 + math.cos(math.pi * (1 + step / steps) / 2))
@@ -168,10 +159,9 @@ def main(words: Sequence[str] | None = None) -> None:
     print(f"{'':18}{'informative':>18}{'repeats':>18}{'others':>18}")
     for name, gradient in GRADIENTS.items():
         found = [kept(learned(options.run, train, gradient, seed), test) for seed in options.seeds]
-        columns = zip(*((a, b, 1 - a - b) for a, b in found), strict=True)
-        print(
-            f"{name:18}" + "".join(f"{spread(list(each), 3):>18}" for each in columns), flush=True
-        )
+        columns = zip(*((first, again, 1 - first - again) for first, again in found), strict=True)
+        cells = [f"{spread(column, 3):>18}" for column in columns]
+        print(f"{name:18}{''.join(cells)}", flush=True)
 
 
 if __name__ == "__main__":

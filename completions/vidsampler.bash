@@ -22,7 +22,7 @@ _vidsampler() {
                 --query) return ;;
                 --backbone) return ;;
                 --pretrained) return ;;
-                --precision) COMPREPLY=($(compgen -W $'fp32\nbf16' -- "$word")); return ;;
+                --precision) COMPREPLY=($(compgen -W $'fp32\nbf16\nauto' -- "$word")); return ;;
                 --min-gap) return ;;
                 --for) COMPREPLY=($(compgen -W $'qwen3-vl\nqwen2.5-vl\nopenai\nanthropic\ngemini' -- "$word")); return ;;
                 --max-width) return ;;

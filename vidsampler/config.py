@@ -11,9 +11,10 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vidsampler import plainyaml
+from vidsampler.backbones.config import Precision
 from vidsampler.errors import ConfigError, unknown
 from vidsampler.query import check_one_sampler, check_questions
 from vidsampler.schema import Leaves, Path_, build, read_leaves
@@ -48,7 +49,7 @@ class SelectConfig:
         query: Questions: what the kept frames are to show; K is shared among them.
         backbone: The image-text model that scores frames by the questions, a name or a path.
         pretrained: Its weights; see `BackboneConfig`.
-        precision: What it computes in, `fp32` or `bf16`.
+        precision: What it computes in; see `BackboneConfig`.
         min_gap: Seconds between two frames that are kept for questions, at least.
         cache: Keep the candidates' features for the next question.
     """
@@ -66,7 +67,7 @@ class SelectConfig:
     query: tuple[str, ...] = ()
     backbone: str | None = None
     pretrained: str = "auto"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     min_gap: float = 0.0
     cache: bool = True
 

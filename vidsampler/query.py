@@ -172,6 +172,11 @@ class ImageText:
         _ = self._loaded, self.key
 
     @property
+    def precision(self) -> str:
+        """What it computes in, there."""
+        return self._loaded[0].precision
+
+    @property
     def device(self) -> str:
         """Where it computes."""
         return str(self._loaded[0].logit_scale.device)
@@ -312,7 +317,7 @@ def see(
 
     key = None
     if cache is not None:
-        key = cache.key(source, model.key, model.config.precision, numbers_N)
+        key = cache.key(source, model.key, model.precision, numbers_N)
         found = cache.load(key, numbers_N)
         if found is not None:
             return Seen(*found, cached=True)

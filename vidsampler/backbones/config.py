@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from vidsampler.errors import ConfigError
+
+Precision = Literal["fp32", "bf16", "auto"]
+"""What a backbone computes in, as it is set; see `BackboneConfig`."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,12 @@ class BackboneConfig:
 
     name: str = "ViT-B-32-quickgelu"
     pretrained: str = "auto"
-    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    precision: Precision = "fp32"
     words: int = 32
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.precision not in ("fp32", "bf16", "auto"):
+        if self.precision not in get_args(Precision):
             raise ConfigError(f"precision must be fp32, bf16 or auto, not {self.precision!r}")
         if self.words < 2:
             raise ConfigError(

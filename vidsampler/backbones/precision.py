@@ -8,10 +8,12 @@ from typing import Any, Literal
 
 import torch
 
+from vidsampler.backbones.config import Precision
+
 Computed = Literal["fp32", "bf16"]
 
 
-def computed_in(precision: Literal["fp32", "bf16", "auto"], device: torch.device | str) -> Computed:
+def computed_in(precision: Precision, device: torch.device | str) -> Computed:
     """What a precision means on a device; of `auto` bf16 where it has instructions for it."""
     if precision == "auto":
         return "bf16" if has_bf16(torch.device(device).type) else "fp32"

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 
 from vidsampler import registry
+from vidsampler.backbones.config import Precision
 from vidsampler.cli.options import Debug, Json, output_of
 from vidsampler.config import configs_dir
 from vidsampler.errors import UsageError, unknown
@@ -150,7 +151,7 @@ def _known_words() -> dict[str, tuple[str, ...]]:
         "family": FAMILIES,
         "naming": NAMINGS,
         "hand_over": FORMATS,
-        "precision": ("fp32", "bf16"),
+        "precision": get_args(Precision),
     }
 
 

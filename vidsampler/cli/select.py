@@ -126,7 +126,7 @@ def command(
         ),
     ] = None,
     precision: Annotated[
-        Value, typer.Option("--precision", metavar="P", help="fp32 or bf16 [default: fp32].")
+        Value, typer.Option("--precision", metavar="P", help="fp32, bf16 or auto [default: fp32].")
     ] = None,
     min_gap: Annotated[
         Value,

@@ -105,7 +105,7 @@ class Run:
         assert config.backbone is not None
         self._model = ImageText(config.backbone, config.pretrained, config.precision)
         self._model.load()
-        self._out.note(f"{config.backbone} in {config.precision} on {self._model.device}")
+        self._out.note(f"{config.backbone} in {self._model.precision} on {self._model.device}")
 
     def _one(self, item: Item, target: Target) -> tuple[Selection, dict[str, Any] | None]:
         """Chooses and writes the frames of one video; the message content if it is wanted."""

@@ -222,8 +222,7 @@ class TopKSampler(LearnedSampler):
         return (videos, self.draws, candidates) if self.draws else (videos, candidates)
 
     def _train(self, logits_BNA: Tensor, valid_BN: Tensor, noise: Tensor) -> Kept:
-        k = self.k_of(valid_BN.shape[1])
-        k, logits_BN = max(k, 1), logits_BNA[..., 0]
+        k, logits_BN = max(self.k_of(valid_BN.shape[1]), 1), logits_BNA[..., 0]
         if not self.draws:
             picks = sort_by_time(hard_topk(logits_BN, noise, self.tau, k, valid_BN))
             return self._kept(picks.indices_BK, picks.mask_BK, logits_BNA, valid_BN, picks)
