@@ -1,6 +1,6 @@
 """Seconds of a training step on a CPU with memory that is kept, and with memory given back.
 
-    python -m benchmarks.allocator [--repeats 3] [--steps 8]
+    python -m benchmarks.allocator [--repeats 3] [--steps 8] [--batch-size 100]
 
 A step is that of `train --dataset shapes --method adaclip --top-k 4`, on random frames and with
 decoding left out. The two ways take turns, each in a process of its own: `given back` is glibc as
@@ -24,7 +24,7 @@ from typing import Any
 WAYS = ("given back", "kept")
 
 
-def measure(way: str, steps: int) -> dict[str, float]:
+def measure(way: str, steps: int, videos: int | None) -> dict[str, float]:
     """Seconds a step, and the most memory in MiB, of this process."""
     import torch
 
@@ -41,7 +41,9 @@ def measure(way: str, steps: int) -> dict[str, float]:
     config = train_config(method="adaclip", dataset="shapes")
     retriever = Retriever.from_config(config)
     retriever.set_epoch(config.sampler.hold_epochs)
-    case = Case(config.frames, config.sampler.k or config.frames, config.training.batch_size)
+    case = Case(
+        config.frames, config.sampler.k or config.frames, videos or config.training.batch_size
+    )
     batch = batch_of(retriever, case, retriever.frame_size, cpu)
     stepper = Stepper(retriever, config.training, World(0, 1, cpu), steps, 0)
     for number in range(2):
@@ -61,10 +63,11 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--batch-size", type=int, help="videos of a step [the recipe's]")
     parser.add_argument("--way", choices=WAYS, help="measure this one here, and print JSON")
     options = parser.parse_args(words)
     if options.way:
-        print(json.dumps(measure(options.way, options.steps)))
+        print(json.dumps(measure(options.way, options.steps, options.batch_size)))
         return
     others = ("MALLOC_", "LD_PRELOAD", "GLIBC_TUNABLES")
     plain = {name: value for name, value in os.environ.items() if not name.startswith(others)}
@@ -73,6 +76,8 @@ def main(words: Sequence[str] | None = None) -> None:
         for way in WAYS:
             command = [sys.executable, "-m", "benchmarks.allocator", "--way", way]
             command += ["--steps", str(options.steps)]
+            if options.batch_size is not None:
+                command += ["--batch-size", str(options.batch_size)]
             done = subprocess.run(command, env=plain, stdout=subprocess.PIPE, check=True)
             found[way].append(json.loads(done.stdout))
     medians = {}

@@ -13,6 +13,13 @@ from pathlib import Path
 
 import pytest
 
+# Each of several test processes computes on its share of the cores. More threads than cores wait
+# for one another at the end of every operation: tests of small tensors take six times as long.
+_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if _workers > 1:
+    _cores = os.cpu_count() or 1
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores // _workers)))
+
 # A shell has what it runs in the background ignore Ctrl-C, and so would every process that a test
 # starts and interrupts. One that is caught here is not inherited.
 if (
