@@ -71,11 +71,13 @@ def test_a_real_model_on_real_clips(real: Backbone, test_data: Path) -> None:
             if row["set"] != "ucf101":
                 captions.setdefault(row["video"], row["caption"])
     assert len(captions) == 141
+    # Every third, by 4 frames, to save time; of all, by 8, evaluation finds what is published.
+    captions = dict(list(captions.items())[::3])
     size = real.pixel_input.height
     frames = []
     for name in captions:
         with Video(test_data / "clips" / name) as video:
-            numbers = uniform_positions(video.index.frames, 8)
+            numbers = uniform_positions(video.index.frames, 4)
             found = {frame.number: frame.rgb for frame in video.frames(numbers, size)}
         small = []
         for number in numbers.tolist():
@@ -89,8 +91,9 @@ def test_a_real_model_on_real_clips(real: Backbone, test_data: Path) -> None:
             frames.append(real.encode_frames(real.pixel_input.normalise(np.stack(small))))
     with torch.inference_mode():
         texts = real.encode_texts(real.tokenize(list(captions.values()), 77).ids_TL)
-    head = Mean(width=1000, frames=8)
-    scores = head.similarity(texts, torch.stack(frames), torch.ones(141, 8))
+    head = Mean(width=1000, frames=4)
+    scores = head.similarity(texts, torch.stack(frames), torch.ones(47, 4))
     ranks = (scores > scores.diagonal()[:, None]).sum(1) + 1
     recalls = [100 * (ranks <= k).float().mean().item() for k in (1, 5, 10)]
-    assert recalls == pytest.approx([24.1, 51.8, 70.2], abs=1.5)
+    # One query of 47 is 2.1.
+    assert recalls == pytest.approx([27.7, 72.3, 83.0], abs=2.2)
