@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from vidsampler import plainyaml
 from vidsampler.errors import ConfigError, UsageError
 from vidsampler.folder_shards import folder_shards
 from vidsampler.run_folder import CONFIG, CURVES, LAST, replaced
+from vidsampler.shards.folder import LOCK
+from vidsampler.training.launch import leave_process
 from vidsampler.training.settings import TrainConfig, stored_run
 
 if TYPE_CHECKING:
@@ -69,7 +72,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do, found out without torch and without writing.
+    """What a run will do, found out without writing.
 
     Attributes:
         config: All settings.
@@ -102,7 +105,9 @@ def plan_run(config: TrainConfig, output: Path | None = None, *, resume: bool = 
     # A run that came to no checkpoint is none to go on with, and none to lose.
     there = (folder / LAST).is_dir() or replaced(folder / LAST).is_dir()
     if not there:
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).exists():
+        if (folder / CONFIG).exists() or not folder.is_dir():
+            return Plan(config, folder)
+        if any(path.name != LOCK for path in folder.iterdir()):
             raise UsageError(
                 f"{folder} holds something else than a run", hint="take another --output"
             )
@@ -156,9 +161,10 @@ def train(
 
     clock = time.perf_counter()
     plan = plan_run(config, None if output is None else Path(output), resume=resume)
-    with open_world(config.run.device) as world:
-        loaded = _load(plan, world, progress)
+    with open_world(config.run.device) as world, ExitStack() as held:
+        loaded = _load(plan, world, progress, held)
         with Stop(asked_to_stop, patient=world.size > 1) as stop:
+            leave_process()
             training = _training(plan, loaded, world, stop, watch)
             left = _left_out(training)
             if left and world.leads:
@@ -199,10 +205,10 @@ class _Loaded:
     state: dict[str, Any] | None
 
 
-def _load(plan: Plan, world: World, progress: Progress | None) -> _Loaded:
-    """Finds the shards, and builds the retriever or loads it."""
+def _load(plan: Plan, world: World, progress: Progress | None, held: ExitStack) -> _Loaded:
+    """Finds the shards, builds the retriever or loads it, and has the folder to itself."""
     from vidsampler.cached_shards import check_shards, dataset_shards
-    from vidsampler.files import write_file, writing
+    from vidsampler.files import write_file
     from vidsampler.retriever import Retriever
     from vidsampler.training.checkpoint import read_state, restore
 
@@ -210,7 +216,8 @@ def _load(plan: Plan, world: World, progress: Progress | None) -> _Loaded:
     # Before a backbone is fetched.
     data = config.dataset
     check_shards(data.name, data.shards, config.splits, data.videos)
-    if world.leads:
+    if world.leads and plan.folder.is_dir():
+        _hold(plan, held)
         # Of a run that was killed over its first checkpoint, too, which is none to go on with.
         restore(plan.folder)
     world.wait()
@@ -242,11 +249,27 @@ def _load(plan: Plan, world: World, progress: Progress | None) -> _Loaded:
             progress=progress,
         )
     if world.leads:
-        with writing(plan.folder):
-            plan.folder.mkdir(parents=True, exist_ok=True)
+        if not plan.folder.is_dir():
+            _hold(plan, held)
         text = plainyaml.dump(config.to_plain())
         write_file(plan.folder / CONFIG, text.encode("utf-8"), durable=True)
     return _Loaded(retriever.to(world.device), shards, size, state)
+
+
+def _hold(plan: Plan, held: ExitStack) -> None:
+    """Takes the run folder, made if need be, for this run alone."""
+    from vidsampler.files import writing
+    from vidsampler.shards.folder import lock_folder, unlock_folder
+
+    with writing(plan.folder):
+        plan.folder.mkdir(parents=True, exist_ok=True)
+    held.callback(unlock_folder, plan.folder, lock_folder(plan.folder))
+    # One that began and ended meanwhile.
+    if not plan.resume and (plan.folder / LAST).is_dir():
+        raise UsageError(
+            f"{plan.folder} holds a run already",
+            hint="go on with it by --resume auto, or take another --output",
+        )
 
 
 def _training(

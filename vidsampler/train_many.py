@@ -48,7 +48,11 @@ class PlannedRun:
         # Not by the log, which is ahead of the weights. The best ones are there before the last.
         try:
             progress = json.loads((last / PROGRESS).read_bytes())
-            whole = progress["step"] >= progress["of"] and (self.folder / BEST / RESULT).is_file()
+            whole = (
+                progress["step"] >= progress["of"]
+                and not progress.get("owes_validation")
+                and (self.folder / BEST / RESULT).is_file()
+            )
         except (OSError, ValueError, KeyError, TypeError):
             whole = False
         return "trained" if whole else "begun"

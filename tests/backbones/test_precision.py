@@ -77,3 +77,19 @@ def test_the_quicker_one_is_chosen_here() -> None:
     taken, other = seconds(has_bf16("cpu")), seconds(not has_bf16("cpu"))
     # A little slower is no harm; slow loops are many times slower.
     assert taken < 2 * other
+
+
+def test_processors_that_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    able: dict[str, bool] = {}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able, raising=False)
+    for name, found in (
+        ("avx2", False),
+        ("avx512_bf16", True),
+        ("amx_bf16", True),
+        ("neon", False),
+        ("bf16", True),
+        ("sve_bf16", True),
+    ):
+        able.clear()
+        able[name] = True
+        assert has_bf16.__wrapped__("cpu") is found

@@ -90,6 +90,12 @@ def test_flags_that_change_nothing_are_named(
     assert (ran.code, ran.err) == (0, "")
     ran = here(capsys, *plan, "--method", "adaclip", "--keep-target", "0.25")
     assert "--keep-target changes nothing: it is of gate, not of topk" in ran.err
+    assert "learns nothing" not in ran.err
+    ran = here(capsys, *plan, "--method", "adaclip", "--set", "sampler.hold_epochs=15")
+    assert "the sampler learns nothing: the first 15 epochs keep every frame" in ran.err
+    for more in (("--epochs", "0"), ("--sampler", "uniform")):
+        ran = here(capsys, *plan, "--method", "adaclip", "--set", "sampler.hold_epochs=15", *more)
+        assert (ran.code, ran.err) == (0, "")
 
 
 def test_without_a_validation_split_the_ways_out_are_named(

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -193,3 +198,29 @@ def test_a_real_run(capsys: Capture, tmp_path: Path) -> None:
     assert (found["run"], found["state"], found["error"]) == ("xpool/msvd", "trained", None)
     assert 0 <= found["best"]["t2v"]["R@1"] <= 100
     assert found["folder"] == str(tmp_path / "runs" / "xpool" / "msvd")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_whoever_ends_a_run_ends_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """Also one that was finishing, and says that all is well."""
+    begun = tmp_path / "begun"
+    command = tmp_path / "command"
+    command.write_text(
+        f"#!/bin/sh\ntrap 'exit 0' TERM\ntouch {begun}\nwhile :; do sleep 0.05; done\n"
+    )
+    command.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(command))
+
+    def end() -> None:
+        while not begun.exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+
+    before = signal.getsignal(number)
+    thread = threading.Thread(target=end)
+    thread.start()
+    assert train_many.start(["train"]) == (130, {})
+    thread.join()
+    assert signal.getsignal(number) is before

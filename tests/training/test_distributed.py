@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
+from timm.layers.norm_act import BatchNormAct2d
 
 from tests.cli.running import CHECKOUT
 from tests.evaluated import write_run
@@ -22,7 +24,7 @@ from tests.training.tiny_run import BOTH, CONVOLUTIONS, DRAWS, METHODS, tiny, wr
 from vidsampler import plainyaml
 from vidsampler.errors import InputError, VidsamplerError
 from vidsampler.training.checkpoint import read_state
-from vidsampler.training.frozen import SharedBatchNorm
+from vidsampler.training.frozen import SharedBatchNorm, share_batch_norms
 from vidsampler.training.journal import read_log
 from vidsampler.world import World, open_world
 
@@ -83,6 +85,26 @@ def test_a_shared_batch_norm_alone_is_a_batch_norm(dtype: torch.dtype, near: flo
         torch.testing.assert_close(ours, theirs, rtol=near, atol=near)
     for one, other in zip(shared.buffers(), own.buffers(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_norm_of_timm_is_shared_with_its_activation() -> None:
+    first = BatchNormAct2d(5)
+    with torch.no_grad():
+        first.bias.copy_(torch.linspace(-1, 1, 5))
+    own = torch.nn.Sequential(first, BatchNormAct2d(5, apply_act=False))
+    shared = copy.deepcopy(own)
+    share_batch_norms(shared, World(0, 2, torch.device("cpu")))
+    for part in shared:
+        assert type(part) is SharedBatchNorm
+        part.world = World(0, 1, torch.device("cpu"))
+    maps = torch.randn(4, 5, 3, 3, generator=torch.Generator().manual_seed(0)) * 2 + 7
+    torch.testing.assert_close(shared(maps), own(maps), rtol=1e-5, atol=1e-5)
+    for one, other in zip(shared.buffers(), own.buffers(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(shared.eval()(maps), own.eval()(maps), rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        shared.train()
+        assert float(shared[0](maps).min()) >= 0 > float(shared(maps).min())
 
 
 def test_what_ranks_do_together(two_ranks: list[dict[str, Any]]) -> None:

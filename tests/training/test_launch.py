@@ -53,14 +53,14 @@ def test_errors_are_left_to_a_launcher_alone(monkeypatch: pytest.MonkeyPatch) ->
     assert not leave_error(VidsamplerError("x"))
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+def start(folder: Path, *words: str, **environment: str) -> subprocess.Popen[str]:
     """`vidsampler train --nproc 2` on a written config."""
     command = [sys.executable, "-m", "vidsampler", "train", "--nproc", "2", "--json", *words]
     command += ["--config", str(folder / "config.yaml"), "--output", str(folder / "run")]
     return subprocess.Popen(
         command,
         cwd=CHECKOUT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -94,6 +94,69 @@ def test_a_killed_process_is_named_and_the_run_goes_on(tmp_path: Path) -> None:
     step = read_state(tmp_path / "run")["step"]
     assert load_file(tmp_path / "run" / "last" / "model.safetensors")
     assert 0 < step < 1000
+
+
+def test_ranks_have_the_time_that_saving_takes(tmp_path: Path) -> None:
+    """torchrun would kill them after this second; of older torch, after half a minute."""
+    write_shards(tmp_path / "shards", train=12, val=4)
+    config = tiny(tmp_path, "clip4clip", training={"epochs": 500}, run={"evals_per_epoch": 0})
+    (tmp_path / "config.yaml").write_text(plainyaml.dump(config.to_plain()))
+    # A long step, while which Ctrl-C comes.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'RANK' in os.environ:\n"
+        "    import time\n"
+        "    from pathlib import Path\n"
+        "    from vidsampler.training.loop import Training\n"
+        "    take = Training._step\n"
+        "    def slowly(self, batch, journal):\n"
+        "        if self.done == 3:\n"
+        f"            Path({str(tmp_path)!r}, 'begun').touch()\n"
+        "            time.sleep(4)\n"
+        "        return take(self, batch, journal)\n"
+        "    Training._step = slowly\n"
+    )
+    more = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "1", "PYTHONPATH": str(tmp_path)}
+    process = start(tmp_path, **more)
+    while process.poll() is None and not (tmp_path / "begun").exists():
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert json.loads(out)["steps"] == 4
+    assert read_state(tmp_path / "run")["step"] == 4
+    assert "Traceback" not in err
+
+
+def test_who_asks_twice_does_not_wait(tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards", train=12, val=4)
+    config = tiny(tmp_path, "clip4clip", training={"epochs": 500}, run={"evals_per_epoch": 0})
+    (tmp_path / "config.yaml").write_text(plainyaml.dump(config.to_plain()))
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\n"
+        "if 'RANK' in os.environ:\n"
+        "    import time\n"
+        "    from vidsampler.training.loop import Training\n"
+        "    take = Training._step\n"
+        "    def slowly(self, batch, journal):\n"
+        "        if self.done == 3:\n"
+        "            time.sleep(600)\n"
+        "        return take(self, batch, journal)\n"
+        "    Training._step = slowly\n"
+    )
+    process = start(tmp_path, PYTHONPATH=str(tmp_path))
+    while process.poll() is None and not (tmp_path / "run" / "last").exists():
+        time.sleep(0.05)
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130, err
+    assert read_state(tmp_path / "run")["step"] == 2
+    assert "Traceback" not in err
 
 
 @pytest.mark.slow

@@ -52,3 +52,13 @@ def test_groups(tmp_path: Path) -> None:
     optimizer = torch.optim.AdamW(groups)
     assert set_rates(optimizer, 0.5)["new"] == 5e-5
     assert set_rates(optimizer, 1.0)["new"] == 1e-4
+
+
+def test_tables_of_positions_in_modules_do_not_decay(tmp_path: Path) -> None:
+    retriever = Retriever.from_config(tiny(tmp_path, "emcl"))
+    groups = parameter_groups(retriever, new_rate=1.0, backbone_rate=1.0, decay=0.2)
+    names = {id(each): name for name, each in retriever.named_parameters()}
+    decay = {names[id(p)]: each["weight_decay"] for each in groups for p in each["params"]}
+    tables = [name for name in decay if name.endswith("position_embeddings.weight")]
+    assert tables
+    assert {decay[name] for name in tables} == {0.0}

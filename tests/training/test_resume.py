@@ -189,3 +189,66 @@ def test_what_cannot_be_resumed(tmp_path: Path) -> None:
     (tmp_path / "else" / "file").touch()
     with pytest.raises(UsageError, match="something else than a run"):
         train(config, tmp_path / "else", resume=True)
+
+
+def test_a_validation_that_fails_costs_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_shards(tmp_path / "shards", train=12, val=5)
+    config = tiny(tmp_path, "clip4clip")
+    train(config, tmp_path / "whole")
+
+    def broken(*given: Any) -> Any:
+        raise InputError("a video of the validation split is damaged")
+
+    for saved in (2, 2):
+        with monkeypatch.context() as patch:
+            patch.setattr("vidsampler.training.loop.measure", broken)
+            with pytest.raises(InputError, match="of the validation split is damaged"):
+                train(config, tmp_path / "parts", resume=True)
+        state = read_state(tmp_path / "parts")
+        assert (state["step"], state["owes_validation"]) == (saved, True)
+        assert not (tmp_path / "parts" / "best").exists()
+    done = train(config, tmp_path / "parts", resume=True)
+    assert done.steps == 4
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+    found = [
+        [(line["step"], line["val"]) for line in read_log(tmp_path / run) if "val" in line]
+        for run in ("whole", "parts")
+    ]
+    assert found[0] == found[1]
+    assert [step for step, _ in found[0]] == [2, 4]
+
+
+def test_a_folder_is_written_by_one_run_at_a_time(tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards", train=12, val=5)
+    config = tiny(tmp_path, "clip4clip", training={"epochs": 1})
+    seen: list[str] = []
+
+    def meanwhile(done: int, total: int, loss: float) -> None:
+        with pytest.raises(UsageError, match="run: another run is writing there") as caught:
+            train(config, tmp_path / "run", resume=True)
+        seen.append(caught.value.message)
+
+    done = train(config, tmp_path / "run", watch=Watch(step=meanwhile))
+    assert (done.steps, len(seen)) == (2, 2)
+    assert not (tmp_path / "run" / ".lock").exists()
+    # Nor is one lost that has come and gone between a look and the first line.
+    with pytest.raises(UsageError, match="holds a run already"):
+        train(config, tmp_path / "run")
+    # What a killed run leaves is no obstacle.
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "killed" / ".lock").touch()
+    assert train(config, tmp_path / "killed").steps == 2
+
+
+def test_a_validation_leaves_no_step_out_of_the_log(tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards", train=42, val=4)
+    lines = []
+    for often in (1, 2):
+        run = {"evals_per_epoch": often, "log_every": 5}
+        train(tiny(tmp_path, "adaclip", training={"epochs": 1}, run=run), tmp_path / str(often))
+        lines.append([each for each in read_log(tmp_path / str(often)) if "loss" in each])
+    assert [[each["step"] for each in run] for run in lines] == [[5, 7], [5, 7]]
+    for once, twice in zip(*lines, strict=True):
+        assert (once["loss"], once["kept_at"]) == (twice["loss"], twice["kept_at"])

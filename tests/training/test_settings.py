@@ -56,6 +56,7 @@ def test_a_transfer_needs_the_sampler_that_was_trained_elsewhere() -> None:
         ({"run": {"checkpoint_every": 0}}, "run.checkpoint_every must be at least 1, not 0"),
         ({"run": {"select_on": "train"}}, "select_on"),
         ({"sampler_from": "x"}, "sampler_from .--sampler-from. needs a learned sampler; uniform"),
+        ({"dataset": {"groups": "groups.csv"}}, "dataset.groups divides the videos of --dataset"),
         ({"trainig": {}}, "did you mean 'training'"),
     ],
 )
@@ -70,3 +71,20 @@ def test_what_is_missing() -> None:
     with pytest.raises(UsageError, match="no dataset is named"):
         train_config(method="xpool")
     assert isinstance(train_config(method="xpool", dataset="msrvtt"), TrainConfig)
+
+
+def test_of_layers_the_later_one_names_method_and_dataset() -> None:
+    first = Layer("first.yaml", {"method": "clip4clip", "dataset": {"name": "msvd"}})
+    later = Layer("--set", {"method": "xpool", "dataset": {"name": "didemo"}})
+    for layers, method, dataset in (
+        ([first], "clip4clip", "msvd"),
+        ([first, later], "xpool", "didemo"),
+        ([later, first], "clip4clip", "msvd"),
+    ):
+        config = train_config(layers)
+        assert (config.method, config.dataset.name) == (method, dataset)
+    flags = train_config([first, later], method="tmass", dataset="lsmdc")
+    assert (flags.method, flags.dataset.name) == ("tmass", "lsmdc")
+    whole = Layer("first.yaml", {"method": "clip4clip", "head": {"name": "mean"}})
+    with pytest.raises(ConfigError, match=r"first.yaml has the head of clip4clip"):
+        train_config([whole, later])

@@ -62,7 +62,7 @@ def test_shares_of_informative_frames() -> None:
     }
 
 
-def test_settings_and_plans_need_no_torch() -> None:
+def test_importing_settings_and_plans_needs_no_torch() -> None:
     code = (
         "import sys\n"
         "from vidsampler.train import plan_run\n"

@@ -44,7 +44,8 @@ def has_bf16(kind: str) -> bool:
         return False
     if hasattr(torch.cpu, "get_capabilities"):
         able: Mapping[str, Any] = torch.cpu.get_capabilities()
-        return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+        # The last two are of ARM.
+        return any(able.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16"))
     # Before that there was no public word for it.
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, each)() for each in probes if hasattr(torch.cpu, each))

@@ -18,6 +18,7 @@ from vidsampler.errors import UsageError
 if TYPE_CHECKING:
     from vidsampler.retriever_config import SamplerConfig
     from vidsampler.train import Plan, Trained
+    from vidsampler.training.settings import TrainConfig
     from vidsampler.training.validation import Measured
 
 NAME = "train"
@@ -201,6 +202,7 @@ def command(
     resolved = train_config(layers, method=method, dataset=dataset, run=run)
     if not under_torchrun() or (ranks.leads() and not launched()):
         _note_ignored(out, resolved.sampler, top_k=top_k, keep_target=keep_target)
+        _note_held(out, resolved)
     plan = plan_run(resolved, output, resume=resume is not None)
     if dry_run:
         _print_plan(out, plan)
@@ -238,6 +240,15 @@ def _note_ignored(
         out.note(f"note: --keep-target changes nothing: it is of gate, not of {sampler.name}")
 
 
+def _note_held(out: Output, config: TrainConfig) -> None:
+    held, epochs = config.sampler.hold_epochs, config.training.epochs
+    if config.sampler.learned and 0 < epochs <= held:
+        out.note(
+            f"note: the sampler learns nothing: the first {held} epochs keep every frame; give "
+            f"more --epochs, or less --set sampler.hold_epochs={held}"
+        )
+
+
 def _train(out: Output, plan: Plan, *, resume: bool) -> None:
     from vidsampler.allocator import keep_freed_memory
     from vidsampler.train import train
@@ -257,8 +268,8 @@ def _train(out: Output, plan: Plan, *, resume: bool) -> None:
     if leads:
         _print(out, done)
     if done.interrupted:
-        raise typer.Exit(INTERRUPTED)
-    if done.left_out:
+        ranks.end(INTERRUPTED)
+    elif done.left_out:
         ranks.end(SOME_FAILED)
 
 

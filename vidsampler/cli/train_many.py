@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import typer
 from vidsampler.cli.output import INTERRUPTED, SOME_FAILED, Output
 from vidsampler.errors import UsageError, VidsamplerError
 from vidsampler.train_many import NUMBERS, TABLE, plan_runs, table_json, table_of
+from vidsampler.training.launch import forwarding
 
 _OWN = ("run", "output", "shards", "resume", "dry_run", "json")
 
@@ -77,26 +77,27 @@ def start(words: Sequence[str]) -> tuple[int, dict[str, Any]]:
     """Runs a command in a process of its own, which has the terminal for what it says meanwhile.
 
     Returns:
-        Its exit code, and its JSON object; an empty one where it printed none.
+        Its exit code, or 130 where the user ended it, whatever it made of that; and its JSON
+        object, an empty one where it printed none.
     """
     command = [sys.executable, "-m", "vidsampler", *words]
     # A group of its own: Ctrl-C reaches this process alone, which passes it on.
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
-    def forward(number: int, frame: Any) -> None:
-        child.send_signal(number)
+    asked = False
 
-    before = {each: signal.signal(each, forward) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    def forward() -> None:
+        nonlocal asked
+        asked = True
+        child.terminate()
+
+    with forwarding(forward):
         text, _ = child.communicate()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     try:
         said = json.loads(text)
     except ValueError:
         said = {}
-    return child.returncode, said
+    return INTERRUPTED if asked else child.returncode, said
 
 
 def _shared(context: typer.Context) -> list[str]:

@@ -44,7 +44,8 @@ def save_last(run: Path, retriever: Retriever, state: dict[str, Any], of: int) -
         data = io.BytesIO()
         torch.save(state, data)
         (folder / STATE).write_bytes(data.getbuffer())
-        progress = json.dumps({"step": state["step"], "of": of})
+        owes = bool(state.get("owes_validation"))
+        progress = json.dumps({"step": state["step"], "of": of, "owes_validation": owes})
         (folder / PROGRESS).write_text(progress + "\n", encoding="utf-8")
 
     save_folder(run / LAST, fill)

@@ -36,7 +36,8 @@ def share_batch_norms(module: nn.Module, world: World) -> None:
     if world.size == 1:
         return
     for part in module.modules():
-        if type(part) is nn.BatchNorm2d:
+        # timm's own kind has an activation behind it.
+        if type(part) is nn.BatchNorm2d or type(part).__name__ == "BatchNormAct2d":
             part.__class__ = SharedBatchNorm
             cast(Any, part).world = world
 
@@ -47,7 +48,14 @@ class SharedBatchNorm(nn.BatchNorm2d):
     world: World
 
     def forward(self, maps_MCHW: Tensor) -> Tensor:
-        """As BatchNorm2d's."""
+        """As BatchNorm2d's, or BatchNormAct2d's of timm with its dropout and activation."""
+        maps_MCHW = self._normal(maps_MCHW)
+        for name in ("drop", "act"):
+            if name in self._modules:
+                maps_MCHW = cast(Any, self._modules[name])(maps_MCHW)
+        return maps_MCHW
+
+    def _normal(self, maps_MCHW: Tensor) -> Tensor:
         if not self.training:
             return super().forward(maps_MCHW)
         shape = (1, -1, 1, 1)

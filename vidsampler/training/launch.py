@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from vidsampler.errors import RANK_LOST, VidsamplerError
 ERRORS = "VIDSAMPLER_RANK_ERRORS"
 """The folder in which ranks that `launch` started leave their errors, in place of printing them:
 when one fails all others do, and only the first has something to say."""
+PROCESS = "{rank}.pid"
+"""Left there by a rank that saves and leaves when it is asked to."""
 FIRST = "first.json"
 CODE = "code"
 
@@ -34,7 +37,8 @@ def launched() -> bool:
 def launch(words: Sequence[str], processes: int) -> int:
     """Runs `vidsampler WORDS` in so many processes by torchrun, and waits for them.
 
-    Ctrl-C and SIGTERM reach each of them once: they save and leave.
+    Ctrl-C, SIGTERM and a terminal that closes reach each of them once: they save and leave. A
+    second one kills them.
 
     Args:
         words: Of the command line.
@@ -61,7 +65,7 @@ def launch(words: Sequence[str], processes: int) -> int:
             **os.environ,
             ERRORS: errors,
         }
-        code, asked = _wait(command, environment)
+        code, asked = _wait(command, environment, Path(errors), processes)
         found = cause(Path(errors), processes)
         if found is not None and not (asked and found.code == RANK_LOST):
             raise found
@@ -74,24 +78,53 @@ def launch(words: Sequence[str], processes: int) -> int:
         return int(left.read_text(encoding="ascii")) if left.is_file() else 0
 
 
-def _wait(command: Sequence[str], environment: dict[str, str]) -> tuple[int, bool]:
-    """The exit code of a command, and whether the user ended it."""
+def _wait(
+    command: Sequence[str], environment: dict[str, str], folder: Path, processes: int
+) -> tuple[int, bool]:
+    """The exit code of torchrun, and whether the user ended it."""
     # A group of its own: the terminal's Ctrl-C reaches this process alone, which passes it on.
     child = subprocess.Popen(command, env=environment, start_new_session=True)
     asked = False
 
-    def forward(number: int, frame: Any) -> None:
+    def forward() -> None:
         nonlocal asked
+        ranks = _ranks(folder, processes)
+        for rank in ranks:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(rank, signal.SIGKILL if asked else signal.SIGTERM)
+        # torchrun kills ranks that have not left in half a minute, and a step, with what is to be
+        # saved, may take longer. Ranks that have nothing to save yet end by it at once.
+        if not ranks:
+            child.send_signal(signal.SIGTERM)
         asked = True
-        child.send_signal(signal.SIGTERM)
 
-    before = {each: signal.signal(each, forward) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with forwarding(forward):
         code = child.wait()
+    return code, asked
+
+
+def _ranks(folder: Path, processes: int) -> list[int]:
+    """The processes of all ranks, once each of them saves when it is asked to leave."""
+    paths = [folder / PROCESS.format(rank=rank) for rank in range(processes)]
+    try:
+        return [int(path.read_text(encoding="ascii")) for path in paths]
+    except (OSError, ValueError):
+        return []
+
+
+@contextlib.contextmanager
+def forwarding(forward: Callable[[], None]) -> Iterator[None]:
+    """Calls this in place of ending, at Ctrl-C, SIGTERM, and when the terminal closes."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    # One that is started by nohup is to outlive its terminal.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {each: signal.signal(each, lambda number, frame: forward()) for each in numbers}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return code, asked
 
 
 def leave_error(error: VidsamplerError) -> bool:
@@ -102,6 +135,13 @@ def leave_error(error: VidsamplerError) -> bool:
     path = Path(os.environ[ERRORS], f"{os.environ['RANK']}.json")
     path.write_text(json.dumps(facts), encoding="utf-8")
     return True
+
+
+def leave_process() -> None:
+    """Tells `launch` that this rank, from now on, saves and leaves when it is asked to."""
+    if launched():
+        path = Path(os.environ[ERRORS], PROCESS.format(rank=os.environ["RANK"]))
+        path.write_text(str(os.getpid()), encoding="ascii")
 
 
 def leave_code(code: int) -> None:

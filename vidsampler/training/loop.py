@@ -106,6 +106,7 @@ class Training:
         self.stepper = Stepper(retriever, config.training, world, self.steps, config.seed)
         self.done = 0
         self.best: dict[str, Any] | None = None
+        self._owes_validation = False
 
     def resume(self, state: dict[str, Any]) -> None:
         """Goes on from a state; the retriever has the weights beside it already.
@@ -123,6 +124,7 @@ class Training:
             ) from error
         self.done = int(state["step"])
         self.best = state["best"]
+        self._owes_validation = bool(state.get("owes_validation"))
 
     def run(self) -> bool:
         """Trains to the end, or until the user wants to leave.
@@ -142,6 +144,9 @@ class Training:
                 self.watch.note(slow)
             if self.done == 0:
                 self.world.spread(self.retriever)
+            if self._owes_validation:
+                self.retriever.set_epoch((self.done - 1) // len(self.loader))
+                self._validate(journal)
             while self.loader.epoch < self.config.training.epochs:
                 if not self._epoch(journal):
                     return False
@@ -169,14 +174,17 @@ class Training:
                 if self.world.leads:
                     self.watch.step(self.done, self.steps, _total(stepped.terms))
                 leaving = self.world.agree(self.stop.requested)
-                measured = self._validation_is_due(batch.step)
-                if measured:
-                    self._validate(journal)
-                    since = _Interval(time.perf_counter())
+                self._owes_validation = self._validation_is_due(batch.step)
                 every = self.config.run.checkpoint_every
-                if measured or whole or leaving or (every and self.done % every == 0):
+                due = whole or self._owes_validation or (every and self.done % every == 0)
+                if due or leaving:
                     self._save()
                 del batch, stepped
+                if self._owes_validation and not leaving:
+                    begun = time.perf_counter()
+                    self._validate(journal)
+                    since.begun += time.perf_counter() - begun
+                    leaving = self.world.agree(self.stop.requested)
                 if leaving:
                     return False
         return True
@@ -202,6 +210,7 @@ class Training:
         return self.validation is not None and step * times // steps != (step + 1) * times // steps
 
     def _validate(self, journal: Journal | None) -> None:
+        """Measures weights that are saved already: whatever happens here costs no step."""
         assert self.validation is not None
         found = measure(self.retriever, self.validation, self.world)
         epoch = self.done / len(self.loader)
@@ -217,6 +226,8 @@ class Training:
         if journal is not None:
             journal.write(self.done, {"epoch": epoch, self.config.run.select_on: found.to_json()})
             self.watch.measured(epoch, found)
+        self._owes_validation = False
+        self._save()
 
     def _keep_best(self, result: dict[str, Any]) -> None:
         self.best = result
@@ -232,6 +243,7 @@ class Training:
                 "loader": self.loader.state(),
                 "optimizer": self.stepper.optimizer.state_dict(),
                 "best": self.best,
+                "owes_validation": self._owes_validation,
             }
             save_last(self.folder, self.retriever, state, self.steps)
         self.world.wait()

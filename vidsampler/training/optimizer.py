@@ -54,7 +54,7 @@ def _undecayed(module: nn.Module) -> Iterable[str]:
                 isinstance(part, norms)
                 or parameter.ndim <= 1
                 or last.endswith("bias")
-                or "position" in last
+                or any(word in name for word in ("position", "pos_embed"))
                 or "logit_scale" in last
             ):
                 yield name

@@ -1,4 +1,7 @@
-"""All settings of a training run: a method on a dataset, and how the run goes. No torch here."""
+"""All settings of a training run: a method on a dataset, and how the run goes.
+
+Importing this needs no torch; knowing a head's settings does.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +51,11 @@ class DatasetChoice:
             raise ConfigError(
                 f"--videos is for --dataset folder, not for {self.name}",
                 hint="make shards of videos with captions: vidsampler shard",
+            )
+        if self.groups is not None and self.videos is None:
+            raise ConfigError(
+                "dataset.groups divides the videos of --dataset folder --videos DIR",
+                hint="the splits of shards are made already",
             )
         if self.videos is not None and self.shards is not None:
             raise ConfigError("give either --videos or --shards")
@@ -159,13 +167,17 @@ def train_config(
         ConfigError: A layer does not fit.
     """
     changes: dict[str, Any] = {}
+    # Later layers win, and a flag over all of them.
+    said_method = said_dataset = None
+    for layer in layers:
+        inside = layer.values.get("dataset")
+        name = inside.get("name") if isinstance(inside, dict) else None
+        said_dataset = name if isinstance(name, str) else said_dataset
+        name = layer.values.get("method")
+        said_method = name if isinstance(name, str) else said_method
+    method, dataset = method or said_method, dataset or said_dataset
     for layer in layers:
         _check_method(layer, method)
-        said = layer.values.get("dataset")
-        name = said.get("name") if isinstance(said, dict) else None
-        dataset = dataset or (name if isinstance(name, str) else None)
-        name = layer.values.get("method")
-        method = method or (name if isinstance(name, str) else None)
     if run is not None:
         published = published_run(run)
         _same(run, published, method, dataset)
