@@ -102,7 +102,9 @@ class Alone:
         self.codes: list[int] = []
         monkeypatch.setattr(launch, "_wait", self)
 
-    def __call__(self, command: Sequence[str], environment: dict[str, str]) -> tuple[int, bool]:
+    def __call__(
+        self, command: Sequence[str], environment: dict[str, str], *more: object
+    ) -> tuple[int, bool]:
         if self._ended:
             return 143, True
         with self._monkeypatch.context() as patch:
