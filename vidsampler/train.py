@@ -105,18 +105,14 @@ def plan_run(config: TrainConfig, output: Path | None = None, *, resume: bool = 
     # A run that came to no checkpoint is none to go on with, and none to lose.
     there = (folder / LAST).is_dir() or replaced(folder / LAST).is_dir()
     if not there:
-        if (folder / CONFIG).exists() or not folder.is_dir():
-            return Plan(config, folder)
-        if any(path.name != LOCK for path in folder.iterdir()):
+        strange = folder.is_dir() and any(path.name != LOCK for path in folder.iterdir())
+        if strange and not (folder / CONFIG).exists():
             raise UsageError(
                 f"{folder} holds something else than a run", hint="take another --output"
             )
         return Plan(config, folder)
     if not resume:
-        raise UsageError(
-            f"{folder} holds a run already",
-            hint="go on with it by --resume auto, or take another --output",
-        )
+        raise _holds_a_run(folder)
     changed = _changed(stored_run(folder / CONFIG).to_plain(), config.to_plain())
     if changed:
         raise ConfigError(
@@ -124,6 +120,13 @@ def plan_run(config: TrainConfig, output: Path | None = None, *, resume: bool = 
             hint=f"go on with its own settings by --resume {folder}, or take another --output",
         )
     return Plan(config, folder, resume=True)
+
+
+def _holds_a_run(folder: Path) -> UsageError:
+    return UsageError(
+        f"{folder} holds a run already",
+        hint="go on with it by --resume auto, or take another --output",
+    )
 
 
 def train(
@@ -216,7 +219,8 @@ def _load(plan: Plan, world: World, progress: Progress | None, held: ExitStack) 
     # Before a backbone is fetched.
     data = config.dataset
     check_shards(data.name, data.shards, config.splits, data.videos)
-    if world.leads and plan.folder.is_dir():
+    there = plan.folder.is_dir()
+    if world.leads and there:
         _hold(plan, held)
         # Of a run that was killed over its first checkpoint, too, which is none to go on with.
         restore(plan.folder)
@@ -249,7 +253,8 @@ def _load(plan: Plan, world: World, progress: Progress | None, held: ExitStack) 
             progress=progress,
         )
     if world.leads:
-        if not plan.folder.is_dir():
+        # Not made before what cannot be built is found out; another run may have made it since.
+        if not there:
             _hold(plan, held)
         text = plainyaml.dump(config.to_plain())
         write_file(plan.folder / CONFIG, text.encode("utf-8"), durable=True)
@@ -266,10 +271,7 @@ def _hold(plan: Plan, held: ExitStack) -> None:
     held.callback(unlock_folder, plan.folder, lock_folder(plan.folder))
     # One that began and ended meanwhile.
     if not plan.resume and (plan.folder / LAST).is_dir():
-        raise UsageError(
-            f"{plan.folder} holds a run already",
-            hint="go on with it by --resume auto, or take another --output",
-        )
+        raise _holds_a_run(plan.folder)
 
 
 def _training(

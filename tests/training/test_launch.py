@@ -96,14 +96,13 @@ def test_a_killed_process_is_named_and_the_run_goes_on(tmp_path: Path) -> None:
     assert 0 < step < 1000
 
 
-def test_ranks_have_the_time_that_saving_takes(tmp_path: Path) -> None:
-    """torchrun would kill them after this second; of older torch, after half a minute."""
-    write_shards(tmp_path / "shards", train=12, val=4)
-    config = tiny(tmp_path, "clip4clip", training={"epochs": 500}, run={"evals_per_epoch": 0})
-    (tmp_path / "config.yaml").write_text(plainyaml.dump(config.to_plain()))
-    # A long step, while which Ctrl-C comes.
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\n"
+def start_slow_step(folder: Path, seconds: float, **environment: str) -> subprocess.Popen[str]:
+    """A run of two ranks that takes so long for its fourth step, which it has begun."""
+    write_shards(folder / "shards", train=12, val=4)
+    config = tiny(folder, "clip4clip", training={"epochs": 500}, run={"evals_per_epoch": 0})
+    (folder / "config.yaml").write_text(plainyaml.dump(config.to_plain()))
+    (folder / "sitecustomize.py").write_text(
+        "import os\n"
         "if 'RANK' in os.environ:\n"
         "    import time\n"
         "    from pathlib import Path\n"
@@ -111,16 +110,21 @@ def test_ranks_have_the_time_that_saving_takes(tmp_path: Path) -> None:
         "    take = Training._step\n"
         "    def slowly(self, batch, journal):\n"
         "        if self.done == 3:\n"
-        f"            Path({str(tmp_path)!r}, 'begun').touch()\n"
-        "            time.sleep(4)\n"
+        f"            Path({str(folder)!r}, 'begun').touch()\n"
+        f"            time.sleep({seconds})\n"
         "        return take(self, batch, journal)\n"
         "    Training._step = slowly\n"
     )
-    more = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "1", "PYTHONPATH": str(tmp_path)}
-    process = start(tmp_path, **more)
-    while process.poll() is None and not (tmp_path / "begun").exists():
+    process = start(folder, PYTHONPATH=str(folder), **environment)
+    while process.poll() is None and not (folder / "begun").exists():
         time.sleep(0.05)
     time.sleep(0.5)
+    return process
+
+
+def test_ranks_have_the_time_that_saving_takes(tmp_path: Path) -> None:
+    """torchrun would kill them after this second; of older torch, after half a minute."""
+    process = start_slow_step(tmp_path, 4, TORCH_ELASTIC_SHUTDOWN_TIMEOUT="1")
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
@@ -130,25 +134,7 @@ def test_ranks_have_the_time_that_saving_takes(tmp_path: Path) -> None:
 
 
 def test_who_asks_twice_does_not_wait(tmp_path: Path) -> None:
-    write_shards(tmp_path / "shards", train=12, val=4)
-    config = tiny(tmp_path, "clip4clip", training={"epochs": 500}, run={"evals_per_epoch": 0})
-    (tmp_path / "config.yaml").write_text(plainyaml.dump(config.to_plain()))
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os\n"
-        "if 'RANK' in os.environ:\n"
-        "    import time\n"
-        "    from vidsampler.training.loop import Training\n"
-        "    take = Training._step\n"
-        "    def slowly(self, batch, journal):\n"
-        "        if self.done == 3:\n"
-        "            time.sleep(600)\n"
-        "        return take(self, batch, journal)\n"
-        "    Training._step = slowly\n"
-    )
-    process = start(tmp_path, PYTHONPATH=str(tmp_path))
-    while process.poll() is None and not (tmp_path / "run" / "last").exists():
-        time.sleep(0.05)
-    time.sleep(1)
+    process = start_slow_step(tmp_path, 600)
     process.send_signal(signal.SIGTERM)
     time.sleep(0.5)
     assert process.poll() is None

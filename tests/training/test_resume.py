@@ -19,6 +19,8 @@ from tests.cli.running import CHECKOUT
 from tests.training.tiny_run import CONVOLUTIONS, tiny, write_shards
 from vidsampler import plainyaml
 from vidsampler.errors import ConfigError, InputError, UsageError
+from vidsampler.retriever import Retriever
+from vidsampler.shards.folder import lock_folder, unlock_folder
 from vidsampler.train import train
 from vidsampler.training.checkpoint import read_state
 from vidsampler.training.journal import read_log
@@ -201,13 +203,13 @@ def test_a_validation_that_fails_costs_no_step(
     def broken(*given: Any) -> Any:
         raise InputError("a video of the validation split is damaged")
 
-    for saved in (2, 2):
+    for _ in range(2):
         with monkeypatch.context() as patch:
             patch.setattr("vidsampler.training.loop.measure", broken)
             with pytest.raises(InputError, match="of the validation split is damaged"):
                 train(config, tmp_path / "parts", resume=True)
         state = read_state(tmp_path / "parts")
-        assert (state["step"], state["owes_validation"]) == (saved, True)
+        assert (state["step"], state["owes_validation"]) == (2, True)
         assert not (tmp_path / "parts" / "best").exists()
     done = train(config, tmp_path / "parts", resume=True)
     assert done.steps == 4
@@ -233,13 +235,41 @@ def test_a_folder_is_written_by_one_run_at_a_time(tmp_path: Path) -> None:
     done = train(config, tmp_path / "run", watch=Watch(step=meanwhile))
     assert (done.steps, len(seen)) == (2, 2)
     assert not (tmp_path / "run" / ".lock").exists()
-    # Nor is one lost that has come and gone between a look and the first line.
-    with pytest.raises(UsageError, match="holds a run already"):
-        train(config, tmp_path / "run")
     # What a killed run leaves is no obstacle.
     (tmp_path / "killed").mkdir()
     (tmp_path / "killed" / ".lock").touch()
     assert train(config, tmp_path / "killed").steps == 2
+
+
+@pytest.mark.parametrize(
+    ("ended", "message"),
+    [(False, "run: another run is writing there"), (True, "run holds a run already")],
+)
+def test_a_folder_that_another_run_makes_meanwhile_is_left_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ended: bool, message: str
+) -> None:
+    """While this one builds its retriever."""
+    write_shards(tmp_path / "shards", train=12, val=5)
+    config = tiny(tmp_path, "clip4clip", training={"epochs": 1})
+    run = tmp_path / "run"
+    build = Retriever.from_config
+    locks = []
+
+    def built(config: TrainConfig) -> Retriever:
+        monkeypatch.setattr(Retriever, "from_config", build)
+        if ended:
+            train(config, run)
+        else:
+            locks.append(lock_folder(run))
+        return build(config)
+
+    monkeypatch.setattr(Retriever, "from_config", built)
+    with pytest.raises(UsageError, match=message):
+        train(config, run)
+    for lock in locks:
+        unlock_folder(run, lock)
+    assert (run / "last").exists() == ended
+    assert (run / "config.yaml").exists() == ended
 
 
 def test_a_validation_leaves_no_step_out_of_the_log(tmp_path: Path) -> None:

@@ -35,9 +35,10 @@ def share_batch_norms(module: nn.Module, world: World) -> None:
     """
     if world.size == 1:
         return
+    from timm.layers.norm_act import BatchNormAct2d
+
     for part in module.modules():
-        # timm's own kind has an activation behind it.
-        if type(part) is nn.BatchNorm2d or type(part).__name__ == "BatchNormAct2d":
+        if type(part) in (nn.BatchNorm2d, BatchNormAct2d):
             part.__class__ = SharedBatchNorm
             cast(Any, part).world = world
 
