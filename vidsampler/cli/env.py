@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import platform
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import typer
@@ -50,6 +48,8 @@ def command(context: typer.Context, json: Json = False, debug: Debug = False) ->
     Versions, devices, codecs, caches.
     """
     out = output_of(context)
+    import platform
+
     from vidsampler.video.container import usable_cpus
 
     report = {
@@ -70,6 +70,8 @@ def command(context: typer.Context, json: Json = False, debug: Debug = False) ->
 
 
 def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -6,7 +6,6 @@ import os
 import select
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -91,6 +90,8 @@ def opened(item: Item) -> Iterator[Path]:
     if item.name != STDIN:
         yield Path(item.name)
         return
+    import tempfile
+
     with tempfile.NamedTemporaryFile(prefix="vidsampler-") as spooled:
         _spool(sys.stdin.buffer, spooled)
         spooled.flush()

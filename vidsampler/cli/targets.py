@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +108,8 @@ def _check_folder(folder: Path, option: str) -> None:
     The permission bits would not tell: root may write where they say no, and nobody may on a file
     system that is mounted to be read only.
     """
+    import tempfile
+
     try:
         there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
         if not there.is_dir():
