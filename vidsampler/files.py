@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vidsampler.errors import InputError, VidsamplerError
+from vidsampler.errors import InputError, UsageError, VidsamplerError
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -128,6 +128,34 @@ def make_folder(folder: Path) -> None:
     except OSError as error:
         raise VidsamplerError(
             f"{folder}: cannot be made: {error.strerror or error}", code="unwritable"
+        ) from error
+
+
+def check_writable(folder: Path, name: str) -> None:
+    """Whether files can be made in a folder, or the folder itself; nothing of it stays.
+
+    A file is really made, in the folder or the nearest one above that exists. The permission bits
+    would not tell: root may write where they say no, and nobody may on a file system that is
+    mounted to be read only.
+
+    Args:
+        folder: May be missing.
+        name: What a user calls it.
+
+    Raises:
+        UsageError: They cannot.
+    """
+    import tempfile
+
+    try:
+        there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        if not there.is_dir():
+            raise UsageError(f"{name}: {there} is not a folder", code="unwritable")
+        with tempfile.TemporaryFile(dir=there):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"{name}: cannot write there ({error.strerror or error})", code="unwritable"
         ) from error
 
 

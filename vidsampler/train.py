@@ -211,7 +211,7 @@ class _Loaded:
 def _load(plan: Plan, world: World, progress: Progress | None, held: ExitStack) -> _Loaded:
     """Finds the shards, builds the retriever or loads it, and has the folder to itself."""
     from vidsampler.cached_shards import check_shards, dataset_shards
-    from vidsampler.files import write_file
+    from vidsampler.files import check_writable, write_file
     from vidsampler.retriever import Retriever
     from vidsampler.training.checkpoint import read_state, restore
 
@@ -224,6 +224,9 @@ def _load(plan: Plan, world: World, progress: Progress | None, held: ExitStack) 
         _hold(plan, held)
         # Of a run that was killed over its first checkpoint, too, which is none to go on with.
         restore(plan.folder)
+    elif world.leads:
+        # Rather now than after minutes of rendering.
+        check_writable(plan.folder, str(plan.folder))
     world.wait()
     state = read_state(plan.folder) if (plan.folder / LAST).is_dir() else None
     if state is not None:

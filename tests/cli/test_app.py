@@ -67,6 +67,12 @@ def test_a_video_called_like_an_option_is_no_option(capsys: pytest.CaptureFixtur
     assert ran.err == "error: --json: no such file\n"
 
 
+def test_an_address_is_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = here(capsys, "select", "--dry-run", "https://example.org/clip.mp4")
+    assert ran.code == 2
+    assert ran.err.endswith("no such file\nhint: only files are read: download it first\n")
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert here(capsys, "--version").out == f"vidsampler {__version__}\n"
     assert here(capsys, "--version", "--json").json == {"version": __version__}

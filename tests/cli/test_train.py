@@ -178,6 +178,18 @@ def test_what_is_wrong_is_said_in_a_sentence(
     assert "Traceback" not in ran.err
 
 
+def test_where_nothing_can_be_written_nothing_is_rendered_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VIDSAMPLER_CACHE", str(tmp_path / "cache"))
+    file = tmp_path / "file"
+    file.touch()
+    words = ["--dataset", "shapes", "--method", "clip4clip", "--output", str(file / "run")]
+    ran = here(capsys, "train", *words, "--device", "cpu")
+    assert (ran.code, ran.err) == (2, f"error: {file / 'run'}: {file} is not a folder\n")
+    assert not (tmp_path / "cache").exists()
+
+
 @pytest.mark.slow
 def test_shapes_needs_nothing_else(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vidsampler.errors import UsageError
+from vidsampler.files import check_writable
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def check_targets(frames_dir: Path | None, sheet: Path | None) -> None:
         UsageError: One cannot, or the sheet's name is not that of an image.
     """
     if frames_dir is not None:
-        _check_folder(frames_dir, f"--frames-dir {frames_dir}")
+        check_writable(frames_dir, f"--frames-dir {frames_dir}")
         _check_nothing_else(frames_dir)
     if frames_dir is not None and sheet is not None:
         inside = frames_dir.absolute()
@@ -72,7 +73,7 @@ def check_file(path: Path, option: str) -> None:
     """
     if path.is_dir():
         raise UsageError(f"{option} {path} is a folder", code="unwritable")
-    _check_folder(path.parent, f"{option} {path}")
+    check_writable(path.parent, f"{option} {path}")
 
 
 def check_inputs_are_kept(names: Sequence[str], targets: Sequence[Target]) -> None:
@@ -100,26 +101,6 @@ def _check_nothing_else(folder: Path) -> None:
                 f"--frames-dir {folder} would mix frames with {path.relative_to(folder)}",
                 hint="choose an empty or a new folder",
             )
-
-
-def _check_folder(folder: Path, option: str) -> None:
-    """A file is really made, in the folder or the nearest one above that exists.
-
-    The permission bits would not tell: root may write where they say no, and nobody may on a file
-    system that is mounted to be read only.
-    """
-    import tempfile
-
-    try:
-        there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-        if not there.is_dir():
-            raise UsageError(f"{option}: {there} is not a folder", code="unwritable")
-        with tempfile.TemporaryFile(dir=there):
-            pass
-    except OSError as error:
-        raise UsageError(
-            f"{option}: cannot write there ({error.strerror or error})", code="unwritable"
-        ) from error
 
 
 def _unique(stems: Sequence[str]) -> list[str]:

@@ -103,7 +103,10 @@ def check_file(path: Path) -> None:
         with path.open("rb") as file:
             first = file.read(1)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file", code="missing") from None
+        # A path has one slash left of the two of an address.
+        address = re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(path))
+        hint = "only files are read: download it first" if address else None
+        raise InputError(f"{path}: no such file", hint=hint, code="missing") from None
     except IsADirectoryError:
         raise InputError(f"{path}: a folder, not a video file", code="not-video") from None
     except OSError as error:
