@@ -401,6 +401,8 @@ class Retriever(nn.Module):
             kept = self.choose(
                 frames_BNCHW, valid_BN, times_BN, ids, noise=noise, generator=generator
             )
+            if encoded_BND is None and self._encodes_all_at_once():
+                encoded_BND = self.encode_candidates(frames_BNCHW, valid_BN)
             if encoded_BND is None:
                 features_BFD, mask_BF = kept_features(frames_BNCHW, kept, self._encode)
             else:
@@ -433,6 +435,17 @@ class Retriever(nn.Module):
         else:
             kept = self.keep_share * float(counts_B.sum())
         return 3 * kept < 2 * float(counts_B.sum())
+
+    def _encodes_all_at_once(self) -> bool:
+        """Whether the features of frames hang on which others are encoded with them.
+
+        Skipped frames, whose features a choice learns from, are then no batch of their own: it
+        would have other statistics, and those of a rank that skips nothing would be missing.
+        """
+        if self.sampler is None or self.sampler.held or not torch.is_grad_enabled():
+            return False
+        tower = self.backbone.image_tower
+        return self.training and tower.training and not _frame_by_frame(tower)
 
     def _encode(self, frames_MCHW: Tensor) -> Tensor:
         return self.backbone.encode_frames(self.pixels(frames_MCHW))
@@ -487,7 +500,7 @@ class Retriever(nn.Module):
 
 
 def _frame_by_frame(tower: nn.Module) -> bool:
-    """Whether a tower in training gives a frame the same features twice, whatever is beside it.
+    """Whether a tower in training gives a frame the same features whatever is beside it, twice.
 
     Batch norms do not, nor what draws: dropout, and dropped paths of timm's and open_clip's models.
     """

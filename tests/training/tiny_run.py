@@ -40,6 +40,8 @@ _CLIP = {
 }
 CONVOLUTIONS = "convolutions"
 """A tower with batch norms, which see the frames of a batch together in training."""
+BEFORE_CONVOLUTIONS = "before convolutions"
+"""adaclip before such a tower: of 4 frames it keeps 3."""
 DRAWS = "draws"
 """adaclip, its policy taught by the worth of several draws."""
 BOTH = "draws and straight-through"
@@ -82,21 +84,20 @@ def tiny(folder: Path, method: str = "adaclip", **more: Any) -> TrainConfig:
     Args:
         folder: A model config is written to it.
         method: Registered, or `CONVOLUTIONS`: adaclip, its policy on such a tower's features; or
-            `DRAWS` or `BOTH`.
+            `BEFORE_CONVOLUTIONS`, `DRAWS` or `BOTH`.
         more: Sections or values to change.
     """
     clip = _CLIP
     model = folder / "clip.json"
-    if method == CONVOLUTIONS:
+    if method in (CONVOLUTIONS, BEFORE_CONVOLUTIONS):
         tower = {"image_size": SIZE, "timm_model_name": "test_resnet", "timm_proj": "linear"}
         clip, model = clip | {"vision_cfg": tower}, folder / "convolutions.json"
         extractor = {"name": "clip", "size": None, "pretrained": None, "freeze": True}
         policy = {"extractor": extractor, "width": 32, "heads": 2, "hidden": 16}
-        return tiny(
-            folder,
-            "adaclip",
-            **({"sampler": {"k": 2, "policy": policy}, "backbone": _written(model, clip)} | more),
-        )
+        before = method == BEFORE_CONVOLUTIONS
+        sampler: dict[str, Any] = {"k": FRAMES - 1} if before else {"k": 2, "policy": policy}
+        changes = {"sampler": sampler, "backbone": _written(model, clip)}
+        return tiny(folder, "adaclip", **(changes | more))
     if method in (DRAWS, BOTH):
         sampler = {"draws": 4, "entropy_weight": 0.1, "straight_through": method == BOTH}
         return tiny(folder, "adaclip", **({"sampler": sampler} | more))
@@ -137,11 +138,13 @@ def _written(model: Path, clip: dict[str, Any]) -> dict[str, Any]:
     return {"name": str(model)}
 
 
-def batch_of(retriever: Retriever, items: Sequence[int], *, seed: int = 0) -> Batch:
+def batch_of(
+    retriever: Retriever, items: Sequence[int], *, seed: int = 0, short: Sequence[int] = (4,)
+) -> Batch:
     """A batch of given items; the same item is the same video and caption in any batch.
 
     Item i is video i // 2 where i is 1, so that two items share a video; items 2 and 3 share a
-    caption; item 4 has 3 frames.
+    caption; those in ``short`` have 3 frames.
     """
     frames, valid, videos, captions = [], [], [], []
     for item in items:
@@ -150,7 +153,7 @@ def batch_of(retriever: Retriever, items: Sequence[int], *, seed: int = 0) -> Ba
         colour = torch.randint(0, 256, (FRAMES, 3, 1, 1), generator=generator)
         noise = torch.randint(-20, 20, (FRAMES, 3, SIZE, SIZE), generator=generator)
         frames.append((colour + noise).clamp(0, 255).to(torch.uint8))
-        valid.append([True] * 3 + [item != 4])
+        valid.append([True] * 3 + [item not in short])
         videos.append(video)
         captions.append(caption(2 if item == 3 else item))
     wordings = {text: number for number, text in enumerate(sorted(set(map(caption, range(50)))))}
