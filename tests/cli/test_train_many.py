@@ -152,7 +152,15 @@ def test_mistakes(
 
 
 @pytest.mark.parametrize(
-    ("times", "killed_at"), [(1, "measure"), (1, "save_last"), (0, "save_last"), (0, "save_best")]
+    ("times", "killed_at"),
+    [
+        (1, "measure"),
+        (1, "save_last"),
+        (1, "save_best"),
+        (1, "save_progress"),
+        (0, "save_last"),
+        (0, "save_best"),
+    ],
 )
 def test_a_run_is_trained_when_its_weights_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, killed_at: str

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 
 from vidsampler.errors import InputError, VidsamplerError
 from vidsampler.run_folder import weights_folder
-from vidsampler.training.checkpoint import read_state, restore, save_folder
+from vidsampler.training.checkpoint import read_state, restore, save_folder, save_progress
 
 
 def put(text: str, folder: Path) -> None:
@@ -51,11 +51,13 @@ def test_what_was_there_stays_when_there_is_no_room(tmp_path: Path, error: Excep
 def test_a_kill_between_the_two_renames_loses_nothing(tmp_path: Path) -> None:
     last = tmp_path / "last"
     save_folder(last, lambda folder: put("one", folder))
+    (last / ".tmp-x1y2.json").touch()
     os.replace(last, tmp_path / ".last-old")
     (tmp_path / ".last-x1y2").mkdir()
     put("half", tmp_path / ".last-x1y2")
     restore(tmp_path)
     assert (last / "file").read_text() == "one"
+    assert [path.name for path in last.iterdir()] == ["file"]
     assert [path.name for path in tmp_path.iterdir()] == ["last"]
 
 
@@ -64,8 +66,21 @@ def test_states_are_read_without_running_anything(tmp_path: Path) -> None:
     path = tmp_path / "last" / "state.pt"
     with pytest.raises(InputError, match="cannot be read: No such file"):
         read_state(tmp_path)
-    torch.save({"step": 3, "optimizer": {"state": {0: torch.ones(2)}}}, path)
-    assert read_state(tmp_path)["step"] == 3
+    whole = {"step": 3, "optimizer": {"state": {0: torch.ones(2)}}, "loader": {}}
+    torch.save(whole, path)
+    with pytest.raises(InputError, match=r"progress\.json: cannot be read: No such file"):
+        read_state(tmp_path)
+    progress = tmp_path / "last" / "progress.json"
+    progress.write_text("[")
+    with pytest.raises(InputError, match=r"progress\.json: .*a damaged one"):
+        read_state(tmp_path)
+    progress.write_text("[3, 9]")
+    with pytest.raises(InputError, match=r"progress\.json: not a state of training$"):
+        read_state(tmp_path)
+    save_progress(tmp_path, {"step": 3, "of": 9, "owes_validation": True, "best": None})
+    state = read_state(tmp_path)
+    assert (state["step"], state["of"], state["owes_validation"]) == (3, 9, True)
+    assert torch.equal(state["optimizer"]["state"][0], torch.ones(2))
     torch.save({"step": 3}, path)
     with pytest.raises(InputError, match=r"state\.pt: not a state of training$"):
         read_state(tmp_path)

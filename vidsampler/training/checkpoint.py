@@ -2,7 +2,7 @@
 
 A run folder holds ``last/`` and ``best/``, each with what `Retriever.save` writes. ``last/`` has a
 ``state.pt`` beside it, from which the run goes on to the bit, and a ``progress.json`` that says how
-far that is; ``best/`` a ``result.json`` that says why it is the best.
+far that is and what was measured; ``best/`` a ``result.json`` that says why it is the best.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,21 @@ import torch
 from safetensors import SafetensorError
 
 from vidsampler.errors import InputError, VidsamplerError
-from vidsampler.files import sync_folder, writing
+from vidsampler.files import TEMPORARY, sync_folder, write_file, writing
 from vidsampler.retriever import Retriever
 from vidsampler.run_folder import BEST, LAST, PROGRESS, RESULT, STATE, replaced
 
 
-def save_last(run: Path, retriever: Retriever, state: dict[str, Any], of: int) -> None:
+def save_last(
+    run: Path, retriever: Retriever, state: dict[str, Any], progress: dict[str, Any]
+) -> None:
     """Writes ``last/``.
 
     Args:
         run: The run folder.
         retriever: The weights.
         state: Of the optimiser and the loader: tensors and plain containers alone; and the step.
-        of: Steps of the whole run.
+        progress: As of `save_progress`.
 
     Raises:
         VidsamplerError: There is no room; what was there stays.
@@ -44,11 +47,25 @@ def save_last(run: Path, retriever: Retriever, state: dict[str, Any], of: int) -
         data = io.BytesIO()
         torch.save(state, data)
         (folder / STATE).write_bytes(data.getbuffer())
-        owes = bool(state.get("owes_validation"))
-        progress = json.dumps({"step": state["step"], "of": of, "owes_validation": owes})
-        (folder / PROGRESS).write_text(progress + "\n", encoding="utf-8")
+        (folder / PROGRESS).write_bytes(_json(progress))
 
     save_folder(run / LAST, fill)
+
+
+def save_progress(run: Path, progress: dict[str, Any]) -> None:
+    """Writes what has changed beside the last weights, which are many times its size.
+
+    Args:
+        run: The run folder.
+        progress: ``step`` and ``of`` how many; whether it ``owes_validation`` of these weights;
+            the ``best`` result, or None.
+
+    Raises:
+        VidsamplerError: There is no room; what was there stays.
+    """
+    path = run / LAST / PROGRESS
+    with _resumable(path.parent, path.parent):
+        write_file(path, _json(progress), durable=True)
 
 
 def save_best(run: Path, retriever: Retriever, result: dict[str, Any]) -> None:
@@ -60,7 +77,7 @@ def save_best(run: Path, retriever: Retriever, result: dict[str, Any]) -> None:
 
     def fill(folder: Path) -> None:
         retriever.save(folder)
-        (folder / RESULT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        (folder / RESULT).write_bytes(_json(result))
 
     save_folder(run / BEST, fill)
 
@@ -80,7 +97,8 @@ def save_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             temporary.chmod(0o755)
-            _fill(folder, temporary, fill)
+            with _resumable(folder, temporary):
+                fill(temporary)
             for path in temporary.iterdir():
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
@@ -96,22 +114,25 @@ def save_folder(folder: Path, fill: Callable[[Path], None]) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _fill(folder: Path, temporary: Path, fill: Callable[[Path], None]) -> None:
+@contextmanager
+def _resumable(folder: Path, temporary: Path) -> Iterator[None]:
+    """Says of what cannot be written that the run goes on from what was written before."""
+    hint = "make room or choose another place, then run again with --resume auto"
     try:
-        fill(temporary)
+        yield
     except SafetensorError as error:
         raise VidsamplerError(
-            f"{folder}: cannot be written: {error}",
-            hint="make room or choose another place, then run again with --resume auto",
-            code="unwritable",
+            f"{folder}: cannot be written: {error}", hint=hint, code="unwritable"
         ) from error
     except VidsamplerError as error:
         # It names the file under its temporary name.
         raise VidsamplerError(
-            error.message.replace(str(temporary), str(folder)),
-            hint="make room or choose another place, then run again with --resume auto",
-            code=error.code,
+            error.message.replace(str(temporary), str(folder)), hint=hint, code=error.code
         ) from error
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    return (json.dumps(values, indent=1) + "\n").encode("utf-8")
 
 
 def restore(run: Path) -> None:
@@ -125,17 +146,24 @@ def restore(run: Path) -> None:
             os.replace(replaced(folder), folder)
         for left in run.glob(f".{name}-*"):
             shutil.rmtree(left, ignore_errors=True)
+    for left in (run / LAST).glob(f"{TEMPORARY}*"):
+        left.unlink()
 
 
 def read_state(run: Path) -> dict[str, Any]:
-    """The state beside the last weights; nothing in it is executed.
+    """What `save_last` wrote beside the last weights, and `save_progress`; nothing is executed.
 
     Raises:
         InputError: It is missing, damaged or of another kind.
     """
-    path = run / LAST / STATE
+    state = _read(run / LAST / STATE, lambda path: torch.load(path, "cpu", weights_only=True))
+    progress = _read(run / LAST / PROGRESS, lambda path: json.loads(path.read_bytes()))
+    return {**state, **progress}
+
+
+def _read(path: Path, load: Callable[[Path], Any]) -> dict[str, Any]:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        found = load(path)
     except OSError as error:
         raise InputError(
             f"{path}: cannot be read: {error.strerror or error}", code="unreadable"
@@ -145,6 +173,7 @@ def read_state(run: Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: not a state of training, or a damaged one: {why}", code="damaged"
         ) from error
-    if not isinstance(state, dict) or "step" not in state or "optimizer" not in state:
+    needed = {STATE: ("step", "optimizer", "loader"), PROGRESS: ("step", "of", "best")}[path.name]
+    if not isinstance(found, dict) or any(name not in found for name in needed):
         raise InputError(f"{path}: not a state of training", code="foreign")
-    return state
+    return found

@@ -21,7 +21,7 @@ from vidsampler.loading.loader import Loader
 from vidsampler.retriever import Retriever
 from vidsampler.samplers.topk import TopKSampler
 from vidsampler.stop import Stop
-from vidsampler.training.checkpoint import save_best, save_last
+from vidsampler.training.checkpoint import save_best, save_last, save_progress
 from vidsampler.training.journal import Journal
 from vidsampler.training.settings import TrainConfig
 from vidsampler.training.step import NotFiniteError, Stepped, Stepper
@@ -124,7 +124,7 @@ class Training:
             ) from error
         self.done = int(state["step"])
         self.best = state["best"]
-        self._owes_validation = bool(state.get("owes_validation"))
+        self._owes_validation = state["owes_validation"]
 
     def run(self) -> bool:
         """Trains to the end, or until the user wants to leave.
@@ -152,7 +152,7 @@ class Training:
                     return False
             if self.best is None:
                 self._keep_best({"step": self.done, "selected_on": "last"})
-                self._save()
+                self._save_progress()
             return True
         finally:
             if journal is not None:
@@ -227,7 +227,7 @@ class Training:
             journal.write(self.done, {"epoch": epoch, self.config.run.select_on: found.to_json()})
             self.watch.measured(epoch, found)
         self._owes_validation = False
-        self._save()
+        self._save_progress()
 
     def _keep_best(self, result: dict[str, Any]) -> None:
         self.best = result
@@ -242,11 +242,23 @@ class Training:
                 "step": self.done,
                 "loader": self.loader.state(),
                 "optimizer": self.stepper.optimizer.state_dict(),
-                "best": self.best,
-                "owes_validation": self._owes_validation,
             }
-            save_last(self.folder, self.retriever, state, self.steps)
+            save_last(self.folder, self.retriever, state, self._progress())
         self.world.wait()
+
+    def _save_progress(self) -> None:
+        """After `_save`, whose weights these still are."""
+        if self.world.leads:
+            save_progress(self.folder, self._progress())
+        self.world.wait()
+
+    def _progress(self) -> dict[str, Any]:
+        return {
+            "step": self.done,
+            "of": self.steps,
+            "owes_validation": self._owes_validation,
+            "best": self.best,
+        }
 
     def _log(
         self, journal: Journal | None, batch: Batch, stepped: Stepped, since: _Interval
