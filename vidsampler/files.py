@@ -148,7 +148,7 @@ def check_writable(folder: Path, name: str) -> None:
     import tempfile
 
     try:
-        there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+        there = next(each for each in (folder, *folder.absolute().parents) if os.path.lexists(each))
         if not there.is_dir():
             raise UsageError(f"{name}: {there} is not a folder", code="unwritable")
         with tempfile.TemporaryFile(dir=there):

@@ -445,7 +445,7 @@ class Retriever(nn.Module):
         if self.sampler is None or self.sampler.held or not torch.is_grad_enabled():
             return False
         tower = self.backbone.image_tower
-        return self.training and tower.training and not _frame_by_frame(tower)
+        return self.training and tower.training and _has_batch_norms(tower)
 
     def _encode(self, frames_MCHW: Tensor) -> Tensor:
         return self.backbone.encode_frames(self.pixels(frames_MCHW))
@@ -500,13 +500,17 @@ class Retriever(nn.Module):
 
 
 def _frame_by_frame(tower: nn.Module) -> bool:
-    """Whether a tower in training gives a frame the same features whatever is beside it, twice.
+    """Whether a tower in training gives a frame the same features twice, whatever is beside it.
 
     Batch norms do not, nor what draws: dropout, and dropped paths of timm's and open_clip's models.
     """
     rates = ("p", "drop_prob", "prob", "dropout")
-    return not any(
-        isinstance(each, _BatchNorm)
-        or any(isinstance(getattr(each, rate, 0), float) and getattr(each, rate) for rate in rates)
+    return not _has_batch_norms(tower) and not any(
+        isinstance(getattr(each, rate, 0), float) and getattr(each, rate)
         for each in tower.modules()
+        for rate in rates
     )
+
+
+def _has_batch_norms(tower: nn.Module) -> bool:
+    return any(isinstance(each, _BatchNorm) for each in tower.modules())

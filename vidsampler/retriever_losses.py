@@ -112,8 +112,8 @@ def batch_losses(
 
     Kept frames are encoded with gradient. Where a straight-through gradient, or a policy on the
     backbone's own features, needs those of skipped frames, these are encoded without; the gradients
-    are the same. With whole videos or several draws, and where that would cost more, all candidates
-    are encoded with gradient.
+    are the same. With whole videos or several draws, by a tower with batch norms, and where that
+    would cost more, all candidates are encoded with gradient.
 
     Args:
         retriever: In training mode, to learn.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vidsampler import plainyaml
 from vidsampler.errors import ConfigError, UsageError
+from vidsampler.files import TEMPORARY
 from vidsampler.folder_shards import folder_shards
 from vidsampler.run_folder import CONFIG, CURVES, LAST, replaced
 from vidsampler.shards.folder import LOCK
@@ -105,7 +106,9 @@ def plan_run(config: TrainConfig, output: Path | None = None, *, resume: bool = 
     # A run that came to no checkpoint is none to go on with, and none to lose.
     there = (folder / LAST).is_dir() or replaced(folder / LAST).is_dir()
     if not there:
-        strange = folder.is_dir() and any(path.name != LOCK for path in folder.iterdir())
+        strange = folder.is_dir() and any(
+            path.name != LOCK and not path.name.startswith(TEMPORARY) for path in folder.iterdir()
+        )
         if strange and not (folder / CONFIG).exists():
             raise UsageError(
                 f"{folder} holds something else than a run", hint="take another --output"
@@ -229,6 +232,8 @@ def _load(plan: Plan, world: World, progress: Progress | None, held: ExitStack) 
         check_writable(plan.folder, str(plan.folder))
     world.wait()
     state = read_state(plan.folder) if (plan.folder / LAST).is_dir() else None
+    # All of them the same one: the first to go on writes the next.
+    world.wait()
     if state is not None:
         retriever = Retriever.from_pretrained(plan.folder / LAST)
     else:
@@ -273,7 +278,8 @@ def _hold(plan: Plan, held: ExitStack) -> None:
         plan.folder.mkdir(parents=True, exist_ok=True)
     held.callback(unlock_folder, plan.folder, lock_folder(plan.folder))
     # One that began and ended meanwhile.
-    if not plan.resume and (plan.folder / LAST).is_dir():
+    last = plan.folder / LAST
+    if not plan.resume and (last.is_dir() or replaced(last).is_dir()):
         raise _holds_a_run(plan.folder)
 
 

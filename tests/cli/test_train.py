@@ -182,11 +182,13 @@ def test_where_nothing_can_be_written_nothing_is_rendered_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VIDSAMPLER_CACHE", str(tmp_path / "cache"))
-    file = tmp_path / "file"
+    file, link = tmp_path / "file", tmp_path / "link"
     file.touch()
-    words = ["--dataset", "shapes", "--method", "clip4clip", "--output", str(file / "run")]
-    ran = here(capsys, "train", *words, "--device", "cpu")
-    assert (ran.code, ran.err) == (2, f"error: {file / 'run'}: {file} is not a folder\n")
+    link.symlink_to(tmp_path / "nothing")
+    words = ["--dataset", "shapes", "--method", "clip4clip", "--device", "cpu", "--output"]
+    for output, what in ((file / "run", file), (link, link)):
+        ran = here(capsys, "train", *words, str(output))
+        assert (ran.code, ran.err) == (2, f"error: {output}: {what} is not a folder\n")
     assert not (tmp_path / "cache").exists()
 
 

@@ -74,6 +74,7 @@ def test_a_disk_that_fills_up(tmp_path: Path, small_disk: Path) -> None:
     assert ".last-" not in caught.value.message
     assert caught.value.hint is not None
     assert "make room" in caught.value.hint
+    assert "--resume auto" in caught.value.hint
     assert read_state(run)["step"] == 3
     (small_disk / "ballast").unlink()
     assert_same_end(tmp_path, config, run)

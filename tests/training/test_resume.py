@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -161,7 +162,10 @@ def test_sigterm_saves_and_leaves_130(tmp_path: Path) -> None:
 
 
 def test_a_run_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
-    """Keys that its config.yaml lacks are newer than it, and have their defaults."""
+    """Keys that its config.yaml lacks are newer than it, and have their defaults.
+
+    What was measured is in its state.
+    """
     write_shards(tmp_path / "shards", train=12, val=4)
     config = tiny(tmp_path, "xpool", training={"epochs": 1})
     run = tmp_path / "run"
@@ -171,7 +175,24 @@ def test_a_run_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     del stored["run"]["keep_decoded"], stored["sampler"]["policy"]["channel_groups"]
     (run / "config.yaml").write_text(plainyaml.dump(stored))
     assert stored_run(run / "config.yaml") == config
-    assert train(config, run, resume=True).steps == 2
+    state = read_state(run)
+    old = {name: state[name] for name in ("step", "loader", "optimizer", "best")}
+    torch.save(old, run / "last" / "state.pt")
+    (run / "last" / "progress.json").write_text('{"step": 2, "of": 2}')
+    done = train(config, run, resume=True)
+    assert (done.steps, done.best) == (2, state["best"])
+    torch.save({**old, "owes_validation": True}, run / "last" / "state.pt")
+    assert train(config, run, resume=True).best == state["best"]
+    assert json.loads((run / "last" / "progress.json").read_text())["best"] == state["best"]
+
+
+def test_a_run_of_no_epochs_measures_what_is_there(tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards", train=12, val=4)
+    config = tiny(tmp_path, "clip4clip", training={"epochs": 0})
+    done = train(config, tmp_path / "run")
+    assert (done.steps, done.best) == (0, {"step": 0, "selected_on": "last"})
+    assert weights(tmp_path / "run").keys() == weights(tmp_path / "run", "best").keys()
+    assert train(config, tmp_path / "run", resume=True).best == done.best
 
 
 def test_what_cannot_be_resumed(tmp_path: Path) -> None:
@@ -222,6 +243,30 @@ def test_a_validation_that_fails_costs_no_step(
     assert [step for step, _ in found[0]] == [2, 4]
 
 
+@pytest.mark.parametrize("killed_at", ["save_best", "save_progress"])
+def test_a_validation_is_in_the_log_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: str
+) -> None:
+    write_shards(tmp_path / "shards", train=12, val=5)
+    config = tiny(tmp_path, "clip4clip")
+    train(config, tmp_path / "whole")
+
+    def killed(*given: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"vidsampler.training.loop.{killed_at}", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "parts")
+    train(config, tmp_path / "parts", resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+    logs = [
+        [(line["step"], line.get("loss"), line.get("val")) for line in read_log(tmp_path / run)]
+        for run in ("whole", "parts")
+    ]
+    assert logs[0] == logs[1]
+
+
 def test_a_folder_is_written_by_one_run_at_a_time(tmp_path: Path) -> None:
     write_shards(tmp_path / "shards", train=12, val=5)
     config = tiny(tmp_path, "clip4clip", training={"epochs": 1})
@@ -238,7 +283,9 @@ def test_a_folder_is_written_by_one_run_at_a_time(tmp_path: Path) -> None:
     # What a killed run leaves is no obstacle.
     (tmp_path / "killed").mkdir()
     (tmp_path / "killed" / ".lock").touch()
+    (tmp_path / "killed" / ".tmp-0123.yaml").touch()
     assert train(config, tmp_path / "killed").steps == 2
+    assert not list((tmp_path / "killed").glob(".*"))
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 
 from vidsampler.errors import InputError, VidsamplerError
-from vidsampler.files import TEMPORARY, sync_folder, write_file, writing
+from vidsampler.files import TEMPORARY, sync_folder, write_file
 from vidsampler.retriever import Retriever
 from vidsampler.run_folder import BEST, LAST, PROGRESS, RESULT, STATE, replaced
 
@@ -92,13 +92,11 @@ def save_folder(folder: Path, fill: Callable[[Path], None]) -> None:
     Raises:
         VidsamplerError: There is no room; what was there stays.
     """
-    with writing(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    temporary = folder.with_name(f".{folder.name}-{secrets.token_hex(8)}")
+    with _resumable(folder, temporary):
+        temporary.mkdir(parents=True)
         try:
-            temporary.chmod(0o755)
-            with _resumable(folder, temporary):
-                fill(temporary)
+            fill(temporary)
             for path in temporary.iterdir():
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
@@ -120,9 +118,10 @@ def _resumable(folder: Path, temporary: Path) -> Iterator[None]:
     hint = "make room or choose another place, then run again with --resume auto"
     try:
         yield
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise VidsamplerError(
-            f"{folder}: cannot be written: {error}", hint=hint, code="unwritable"
+            f"{folder}: cannot be written: {reason}", hint=hint, code="unwritable"
         ) from error
     except VidsamplerError as error:
         # It names the file under its temporary name.
@@ -146,7 +145,7 @@ def restore(run: Path) -> None:
             os.replace(replaced(folder), folder)
         for left in run.glob(f".{name}-*"):
             shutil.rmtree(left, ignore_errors=True)
-    for left in (run / LAST).glob(f"{TEMPORARY}*"):
+    for left in (*run.glob(f"{TEMPORARY}*"), *(run / LAST).glob(f"{TEMPORARY}*")):
         left.unlink()
 
 
@@ -158,7 +157,11 @@ def read_state(run: Path) -> dict[str, Any]:
     """
     state = _read(run / LAST / STATE, lambda path: torch.load(path, "cpu", weights_only=True))
     progress = _read(run / LAST / PROGRESS, lambda path: json.loads(path.read_bytes()))
-    return {**state, **progress}
+    # Runs of earlier versions have all but the step in the state.
+    found = {"owes_validation": False, **state, **progress}
+    if "best" not in found:
+        raise InputError(f"{run / LAST / PROGRESS}: not a state of training", code="foreign")
+    return found
 
 
 def _read(path: Path, load: Callable[[Path], Any]) -> dict[str, Any]:
@@ -173,7 +176,7 @@ def _read(path: Path, load: Callable[[Path], Any]) -> dict[str, Any]:
         raise InputError(
             f"{path}: not a state of training, or a damaged one: {why}", code="damaged"
         ) from error
-    needed = {STATE: ("step", "optimizer", "loader"), PROGRESS: ("step", "of", "best")}[path.name]
+    needed = {STATE: ("step", "optimizer", "loader"), PROGRESS: ("step", "of")}[path.name]
     if not isinstance(found, dict) or any(name not in found for name in needed):
         raise InputError(f"{path}: not a state of training", code="foreign")
     return found

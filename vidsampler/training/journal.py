@@ -20,11 +20,17 @@ class Journal:
         run: The run folder.
         step: How many steps have been done: lines of later ones are of a run that was killed after
             its last checkpoint, and go.
+        owed: What lines of validations have, where that of these weights will be made up: one that
+            is there already goes.
     """
 
-    def __init__(self, run: Path, step: int) -> None:
+    def __init__(self, run: Path, step: int, owed: str | None = None) -> None:
         self.path = run / LOG
-        kept = [line for line in read_log(run) if line["step"] <= step]
+        kept = [
+            line
+            for line in read_log(run)
+            if line["step"] < step or (line["step"] == step and (owed is None or owed not in line))
+        ]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         write_file(self.path, text.encode())
         self._board: Any = None

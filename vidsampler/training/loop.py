@@ -137,7 +137,10 @@ class Training:
             InputError: A video cannot be read.
             VidsamplerError: The folder cannot be written, or ranks have come apart.
         """
-        journal = Journal(self.folder, self.done) if self.world.leads else None
+        journal = None
+        if self.world.leads:
+            owed = self.config.run.select_on if self._owes_validation else None
+            journal = Journal(self.folder, self.done, owed)
         try:
             slow = slow_precision(self.config.backbone.precision, self.world.device)
             if slow is not None and self.world.leads:
@@ -152,7 +155,11 @@ class Training:
                     return False
             if self.best is None:
                 self._keep_best({"step": self.done, "selected_on": "last"})
-                self._save_progress()
+                # Of no epochs at all nothing was saved.
+                if self.done:
+                    self._save_progress()
+                else:
+                    self._save()
             return True
         finally:
             if journal is not None:
