@@ -148,7 +148,9 @@ def check_writable(folder: Path, name: str) -> None:
     import tempfile
 
     try:
-        there = next(each for each in (folder, *folder.absolute().parents) if os.path.lexists(each))
+        # A link to nothing is there too.
+        above = (folder, *folder.absolute().parents)
+        there = next(each for each in above if each.exists() or each.is_symlink())
         if not there.is_dir():
             raise UsageError(f"{name}: {there} is not a folder", code="unwritable")
         with tempfile.TemporaryFile(dir=there):
